@@ -1,0 +1,142 @@
+# The steps of .ci/run, one function each. A step fails by a non-zero status.
+# shellcheck shell=bash
+
+STATICCHECK=v0.8.2
+GOLANGCI_LINT=v2.15.0
+VERSITYGW=v1.8.0
+PEBBLE=v2.10.1
+GOVULNCHECK=v1.6.0
+
+# step NAME: names and times one step; a failed one ends the run, by name.
+# The function runs in a subshell of its own, outside any condition, so that
+# set -e holds within it.
+step() {
+  local name=$1 began=$SECONDS status
+  printf '\n== %s\n' "$name"
+  set +e
+  (set -euo pipefail; "step_$name")
+  status=$?
+  set -e
+  if ((status)); then
+    printf '== %s FAILED after %ds\n' "$name" $((SECONDS - began))
+    exit "$status"
+  fi
+  if [[ $name != test ]]; then printf '== %s ok, %ds\n' "$name" $((SECONDS - began)); fi
+}
+
+# quietly CMD...: the output is shown only when the command fails, and without
+# the hosts that a package client happened to talk to.
+quietly() {
+  local log status=0
+  log=$(mktemp)
+  "$@" >"$log" 2>&1 || status=$?
+  if ((status)); then tail -n 40 "$log" | sed -E 's#https?://[^/[:space:]"]+#<host>#g'; fi
+  rm -f "$log"
+  return "$status"
+}
+
+as_root() {
+  if ((EUID == 0)); then "$@"; else sudo "$@"; fi
+}
+
+# Debian packages: chromium for the console, a C compiler for -race, jq and lz4
+# for the tour's real data.
+step_machine() {
+  local missing=()
+  command -v chromium >/dev/null || missing+=(chromium)
+  command -v gcc >/dev/null || missing+=(gcc libc6-dev)
+  command -v jq >/dev/null || missing+=(jq)
+  command -v lz4 >/dev/null || missing+=(lz4)
+  if ((${#missing[@]})); then
+    echo "installing ${missing[*]}"
+    quietly as_root apt-get update
+    quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
+  fi
+  go version
+  echo "node $(node --version), npm $(npm --version), $(nproc) cores"
+}
+
+step_tools() {
+  install_tool staticcheck honnef.co/go/tools/cmd/staticcheck "$STATICCHECK"
+  install_tool golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint "$GOLANGCI_LINT"
+  install_tool versitygw github.com/versity/versitygw/cmd/versitygw "$VERSITYGW"
+  install_tool pebble github.com/letsencrypt/pebble/v2/cmd/pebble "$PEBBLE"
+  install_tool govulncheck golang.org/x/vuln/cmd/govulncheck "$GOVULNCHECK"
+}
+
+# install_tool NAME PACKAGE VERSION: builds it into the cache unless exactly
+# that version is there, built by this Go.
+install_tool() {
+  local bin="$HOLDFAST_TEST_CACHE/bin/$1"
+  if [[ -x $bin ]] && go version -m "$bin" | awk -v v="$3" -v go="$(go env GOVERSION)" '
+      NR == 1 && index($0, go) { sameGo = 1 } $1 == "mod" && $3 == v { same = 1 } END { exit !(same && sameGo) }'; then
+    echo "$1 $3 (cached)"
+    return
+  fi
+  GOBIN="$HOLDFAST_TEST_CACHE/bin" GOFLAGS=-mod=mod quietly go install "$2@$3"
+  echo "$1 $3"
+}
+
+step_format() {
+  local files
+  files=$(git ls-files '*.go' | xargs -r gofmt -l)
+  if [[ -n $files ]]; then
+    printf 'not gofmt clean:\n%s\n' "$files"
+    return 1
+  fi
+}
+
+step_modules() {
+  quietly go mod download
+  go mod tidy -diff
+  quietly go mod verify
+}
+
+step_build() { go build ./...; }
+
+step_vet() { go vet ./...; }
+
+# The committed console must be what its source builds.
+step_ui() {
+  quietly npm --prefix ui/console ci --no-audit --no-fund
+  npm --prefix ui/console run check
+  npm --prefix ui/console test
+  npm --prefix ui/console run build
+  local changed
+  changed=$(git status --porcelain -- ui/dist)
+  if [[ -n $changed ]]; then
+    printf 'ui/dist is not what ui/console builds:\n%s\n' "$changed"
+    return 1
+  fi
+}
+
+step_lint() { golangci-lint run ./...; }
+
+step_staticcheck() { staticcheck ./...; }
+
+# The vulnerability database may be out of reach; a finding fails, its absence does not.
+step_vulnerabilities() {
+  local log status=0
+  log=$(mktemp)
+  timeout 180 govulncheck ./... >"$log" 2>&1 || status=$?
+  case $status in
+    0) echo "no known vulnerability is called" ;;
+    3) cat "$log"; return 1 ;;
+    *) echo "skipped: no data" ;;
+  esac
+}
+
+# Each fuzz target for a fixed count beyond its seeds.
+step_fuzz() {
+  local package target
+  while read -r package; do
+    while read -r target; do
+      echo "$package $target"
+      quietly go test -run '^$' -fuzz "^$target\$" -fuzztime "${HOLDFAST_FUZZ:-1000x}" "$package"
+    done < <(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true)
+  done < <(git grep -l '^func Fuzz' -- '*_test.go' | xargs -r -n1 dirname | sort -u | sed 's#^#./#')
+}
+
+step_race() { go test -race -short -timeout 15m ./...; }
+
+step_test() { go test -timeout 15m ./...; }
