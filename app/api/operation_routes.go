@@ -1,0 +1,87 @@
+package api
+
+import (
+	"net/http"
+
+	"holdfast/data"
+)
+
+// Routes are the operations over REST. An operation of the appliance is seen by
+// who may read operations there, one of a store also by its tenant's.
+func (o *Operations) Routes(reach Reacher) []Route {
+	of := func(r *http.Request) Scope { return o.scope(r) }
+	return []Route{
+		{
+			Method: http.MethodGet, Path: "/api/v1/operations", Permission: OperationRead, Paged: true,
+			Scope:    func(*http.Request) Scope { return Scope{Tenant: AnyTenant} },
+			Summary:  "List operations, newest first",
+			Query:    []Param{{"state", "only in this state", ""}, {"store", "only of this store's id", ""}, {"kind", "only of this kind", ""}},
+			Response: Page[Operation]{},
+			Handler:  func(w http.ResponseWriter, r *http.Request) error { return o.serveList(w, r, reach) },
+		},
+		{
+			Method: http.MethodGet, Path: "/api/v1/operations/{id}", Permission: OperationRead, Scope: of,
+			Summary: "Show one operation", Response: Operation{}, Handler: o.serveOne,
+		},
+		{
+			Method: http.MethodPost, Path: "/api/v1/operations/{id}/cancel", Permission: OperationRead, Scope: of,
+			Summary: "Ask a running operation to stop", Status: http.StatusAccepted, Response: Operation{}, Handler: o.serveCancel,
+		},
+	}
+}
+
+func (o *Operations) scope(r *http.Request) Scope {
+	op, err := o.Get(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return Scope{}
+	}
+	id, err := data.ParseStoreID(op.Store)
+	if err != nil {
+		return Scope{}
+	}
+	return StoreScope(id)
+}
+
+func (o *Operations) serveList(w http.ResponseWriter, r *http.Request, reach Reacher) error {
+	page, err := ReadPage(r)
+	if err != nil {
+		return err
+	}
+	may, err := reach.Reach(r.Context(), data.ActorFrom(r.Context()), OperationRead)
+	if err != nil {
+		return err
+	}
+	q := r.URL.Query()
+	list, err := o.List(r.Context(), OperationFilter{
+		State: OperationState(q.Get("state")), Store: q.Get("store"), Kind: q.Get("kind"), Reach: may,
+	}, page)
+	if err != nil {
+		return err
+	}
+	return Respond(w, http.StatusOK, list)
+}
+
+func (o *Operations) serveOne(w http.ResponseWriter, r *http.Request) error {
+	op, err := o.Get(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return Respond(w, http.StatusOK, op)
+}
+
+func (o *Operations) serveCancel(w http.ResponseWriter, r *http.Request) error {
+	if err := o.Cancel(r.Context(), r.PathValue("id")); err != nil {
+		return err
+	}
+	op, err := o.Get(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return Respond(w, http.StatusAccepted, op)
+}
+
+// Accepted answers 202 with the operation and where to watch it.
+func Accepted(w http.ResponseWriter, op Operation) error {
+	w.Header().Set("Location", "/api/v1/operations/"+op.ID)
+	return Respond(w, http.StatusAccepted, op)
+}

@@ -1,0 +1,322 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/base32"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"holdfast/data"
+)
+
+// Database is what operations need of data/system.
+type Database interface {
+	Update(ctx context.Context, fn func(*sqlx.Tx) error) error
+	View(ctx context.Context, fn func(*sqlx.Tx) error) error
+}
+
+// OperationsSQL is the one migration of operations, under the room name
+// "operations".
+const OperationsSQL = `
+CREATE TABLE operations (
+	id TEXT PRIMARY KEY, kind TEXT NOT NULL, target TEXT NOT NULL, store TEXT NOT NULL,
+	state TEXT NOT NULL, progress TEXT NOT NULL, result TEXT NOT NULL, error TEXT NOT NULL,
+	actor TEXT NOT NULL, created INTEGER NOT NULL, updated INTEGER NOT NULL
+) STRICT;
+CREATE INDEX operations_created ON operations (created DESC);
+CREATE INDEX operations_store ON operations (store, created DESC);
+CREATE INDEX operations_running ON operations (state) WHERE state = 'running';
+`
+
+// OperationsConfig is what Operations need.
+type OperationsConfig struct {
+	DB     Database         // required, migrated with OperationsSQL
+	Clock  func() time.Time // nil: time.Now
+	Logger *slog.Logger     // nil: discarded
+}
+
+// Operations runs and remembers long actions. It is safe for concurrent use.
+type Operations struct {
+	config OperationsConfig
+	mu     sync.Mutex
+	live   map[string]*Progress
+	closed bool
+	work   sync.WaitGroup
+}
+
+// NewOperations marks what an earlier process left running as interrupted.
+func NewOperations(ctx context.Context, c OperationsConfig) (*Operations, error) {
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	o := &Operations{config: c, live: map[string]*Progress{}}
+	err := c.DB.Update(ctx, func(tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE operations SET state = ?, updated = ? WHERE state = ?`,
+			Interrupted, c.Clock().UnixMilli(), Running)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open operations: %w", err)
+	}
+	return o, nil
+}
+
+// Start stores the operation and runs it in the background as the context's
+// actor; the request may end before it. What run returns becomes the
+// result as JSON, or the error as a Problem. ErrDraining after Close.
+func (o *Operations) Start(ctx context.Context, kind, target, store string,
+	run func(ctx context.Context, p *Progress) (result any, err error),
+) (Operation, error) {
+	now := o.config.Clock().UTC().Truncate(time.Millisecond)
+	op := Operation{
+		ID: newOperationID(), Kind: kind, Target: target, Store: store, State: Running,
+		Actor: data.ActorFrom(ctx).String(), Created: now, Updated: now,
+	}
+	runCtx, p, err := o.admit(ctx, op)
+	if err != nil {
+		return Operation{}, err
+	}
+	if err := o.insert(ctx, op); err != nil {
+		o.forget(op.ID)
+		o.work.Done()
+		return Operation{}, fmt.Errorf("start operation: %w", err)
+	}
+	go o.run(runCtx, p, run)
+	return op, nil
+}
+
+// admit counts the operation as live, unless Close was called.
+func (o *Operations) admit(ctx context.Context, op Operation) (context.Context, *Progress, error) {
+	runCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		cancel(nil)
+		return nil, nil, Errorf(503, "draining", "The appliance is shutting down.").Because(ErrDraining)
+	}
+	p := &Progress{
+		op: op, cancel: cancel, save: o.saveProgress, clock: o.config.Clock,
+		saved: op.Created, ended: make(chan struct{}),
+	}
+	o.live[op.ID] = p
+	o.work.Add(1)
+	return runCtx, p, nil
+}
+
+func (o *Operations) forget(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if p := o.live[id]; p != nil {
+		p.cancel(nil)
+		close(p.ended)
+		delete(o.live, id)
+	}
+}
+
+func (o *Operations) run(ctx context.Context, p *Progress, run func(context.Context, *Progress) (any, error)) {
+	defer o.work.Done()
+	defer o.forget(p.ID())
+	result, err := guarded(ctx, p, run)
+	op := o.finished(ctx, p, result, err)
+	if err := o.update(context.WithoutCancel(ctx), op); err != nil {
+		o.config.Logger.ErrorContext(ctx, "an operation's end was not stored", "operation", op.ID, "error", err)
+	}
+}
+
+// guarded keeps a panic inside the operation.
+func guarded(ctx context.Context, p *Progress, run func(context.Context, *Progress) (any, error)) (result any, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%w: %v\n%s", errPanicked, v, stack())
+		}
+	}()
+	return run(ctx, p)
+}
+
+// finished is the operation with its end filled in.
+func (o *Operations) finished(ctx context.Context, p *Progress, result any, err error) Operation {
+	op := p.Operation()
+	op.Updated = o.config.Clock().UTC()
+	if err == nil {
+		op.State = Done
+		op.Result, err = json.Marshal(result)
+	}
+	if err == nil {
+		return op
+	}
+	op.State, op.Result = OpFailed, nil
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+		op.State = Interrupted
+		if errors.Is(cause, errCancelled) {
+			op.State = Cancelled
+		}
+	}
+	op.Error = AsProblem(err)
+	if op.State == OpFailed {
+		o.config.Logger.ErrorContext(ctx, "an operation failed", "operation", op.ID, "kind", op.Kind, "error", err)
+	}
+	return op
+}
+
+var errCancelled = errors.New("cancelled by request")
+
+// Cancel asks a running operation to stop; its state changes when it has.
+// ErrNotFound without such an operation, a 409 problem when it has ended.
+func (o *Operations) Cancel(ctx context.Context, id string) error {
+	o.mu.Lock()
+	p := o.live[id]
+	o.mu.Unlock()
+	if p != nil {
+		p.cancel(errCancelled)
+		return nil
+	}
+	if _, err := o.Get(ctx, id); err != nil {
+		return err
+	}
+	return Errorf(409, "ended", "The operation has ended already.")
+}
+
+// Close interrupts what runs and waits for its end.
+func (o *Operations) Close() error {
+	o.mu.Lock()
+	o.closed = true
+	for _, p := range o.live {
+		p.cancel(ErrDraining)
+	}
+	o.mu.Unlock()
+	o.work.Wait()
+	return nil
+}
+
+// Wait returns the operation when it has ended, or the context's error.
+func (o *Operations) Wait(ctx context.Context, id string) (Operation, error) {
+	o.mu.Lock()
+	p := o.live[id]
+	o.mu.Unlock()
+	if p != nil {
+		if err := p.wait(ctx); err != nil {
+			return Operation{}, err
+		}
+	}
+	return o.Get(ctx, id)
+}
+
+// Get gives one operation as it stands now. ErrNotFound.
+func (o *Operations) Get(ctx context.Context, id string) (Operation, error) {
+	var row operationRow
+	err := o.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return tx.GetContext(ctx, &row, `SELECT * FROM operations WHERE id = ?`, id)
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return Operation{}, fmt.Errorf("operation %q: %w", id, data.ErrNotFound)
+	}
+	if err != nil {
+		return Operation{}, fmt.Errorf("read operation: %w", err)
+	}
+	return o.current(row)
+}
+
+// current prefers the progress in memory to the one stored.
+func (o *Operations) current(row operationRow) (Operation, error) {
+	op, err := row.operation()
+	o.mu.Lock()
+	p := o.live[row.ID]
+	o.mu.Unlock()
+	if p != nil && op.State == Running {
+		op.Progress = p.Operation().Progress
+	}
+	return op, err
+}
+
+// List gives a page, newest first.
+func (o *Operations) List(ctx context.Context, f OperationFilter, page Paging) (Page[Operation], error) {
+	where, args := f.where()
+	var rows []operationRow
+	var total int
+	err := o.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		if err := tx.GetContext(ctx, &total, `SELECT count(*) FROM operations`+where, args...); err != nil {
+			return err
+		}
+		return tx.SelectContext(ctx, &rows, `SELECT * FROM operations`+where+
+			` ORDER BY created DESC, id LIMIT ? OFFSET ?`, append(args, page.PerPage, page.Offset())...)
+	})
+	if err != nil {
+		return Page[Operation]{}, fmt.Errorf("list operations: %w", err)
+	}
+	items := make([]Operation, len(rows))
+	for i, row := range rows {
+		if items[i], err = o.current(row); err != nil {
+			return Page[Operation]{}, fmt.Errorf("list operations: %w", err)
+		}
+	}
+	return NewPage(items, page, total), nil
+}
+
+func (f OperationFilter) where() (string, []any) {
+	terms, args := []string{"true"}, []any{}
+	add := func(term string, value ...any) { terms, args = append(terms, term), append(args, value...) }
+	if f.State != "" {
+		add("state = ?", string(f.State))
+	}
+	if f.Store != "" {
+		add("store = ?", f.Store)
+	}
+	if f.Kind != "" {
+		add("kind = ?", f.Kind)
+	}
+	if !f.Reach.All {
+		tenants, _ := json.Marshal(f.Reach.Tenants) // strings always marshal
+		add("substr(store, 1, instr(store, '/') - 1) IN (SELECT value FROM json_each(?))", string(tenants))
+	}
+	return " WHERE " + strings.Join(terms, " AND "), args
+}
+
+func (o *Operations) insert(ctx context.Context, op Operation) error {
+	row, err := op.row()
+	if err != nil {
+		return err
+	}
+	return o.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+		_, err := tx.NamedExecContext(ctx, `INSERT INTO operations
+			(id, kind, target, store, state, progress, result, error, actor, created, updated) VALUES
+			(:id, :kind, :target, :store, :state, :progress, :result, :error, :actor, :created, :updated)`, row)
+		return err
+	})
+}
+
+func (o *Operations) update(ctx context.Context, op Operation) error {
+	row, err := op.row()
+	if err != nil {
+		return err
+	}
+	return o.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+		_, err := tx.NamedExecContext(ctx, `UPDATE operations SET state = :state, target = :target, progress = :progress,
+			result = :result, error = :error, updated = :updated WHERE id = :id`, row)
+		return err
+	})
+}
+
+// saveProgress keeps the stored row near the truth for readers of the table.
+func (o *Operations) saveProgress(ctx context.Context, op Operation) {
+	if err := o.update(ctx, op); err != nil && ctx.Err() == nil {
+		o.config.Logger.WarnContext(ctx, "progress was not stored", "operation", op.ID, "error", err)
+	}
+}
+
+func newOperationID() string {
+	var b [10]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))[:15]
+}

@@ -1,0 +1,54 @@
+package api
+
+import "slices"
+
+// Permission names one thing that a role may allow.
+type Permission string
+
+// The permissions. Public and Signed are no grant: the one asks for nobody, the
+// other for any signed-in actor.
+const (
+	Public          Permission = "public"
+	Signed          Permission = "signed-in"
+	OperatorManage  Permission = "operator.manage"
+	TenantCreate    Permission = "tenant.create"
+	TenantRead      Permission = "tenant.read"
+	TenantDelete    Permission = "tenant.delete"
+	DataRead        Permission = "data.read"
+	DataWrite       Permission = "data.write"
+	SchemaManage    Permission = "schema.manage"
+	KeyManage       Permission = "key.manage"
+	SnapshotRead    Permission = "snapshot.read"
+	SnapshotCreate  Permission = "snapshot.create"
+	SnapshotRestore Permission = "snapshot.restore"
+	TargetRead      Permission = "target.read"
+	TargetManage    Permission = "target.manage"
+	AuditRead       Permission = "audit.read"
+	OperationRead   Permission = "operation.read"
+	StudioOpen      Permission = "studio.open"
+)
+
+// Permissions lists all that a role can hold, in the order they are shown.
+func Permissions() []Permission {
+	return []Permission{
+		OperatorManage, TenantCreate, TenantRead, TenantDelete,
+		DataRead, DataWrite, SchemaManage, KeyManage,
+		SnapshotRead, SnapshotCreate, SnapshotRestore,
+		TargetRead, TargetManage, AuditRead, OperationRead, StudioOpen,
+	}
+}
+
+// ApplianceOnly says that the permission has no meaning inside one tenant, so
+// that no tenant role can hold it.
+func (p Permission) ApplianceOnly() bool {
+	switch p {
+	case OperatorManage, TenantCreate, TargetManage:
+		return true
+	}
+	return false
+}
+
+// Known says whether a route may declare the permission.
+func (p Permission) Known() bool {
+	return p == Public || p == Signed || slices.Contains(Permissions(), p)
+}
