@@ -1,0 +1,156 @@
+// Package gateway starts a real S3 server on loopback for tests.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"holdfast/backup/objects"
+)
+
+const (
+	module  = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
+	program = "versitygw-v1.8.0"
+	region  = "us-east-1"
+	bucket  = "holdfast-test"
+)
+
+// Server is a running S3 server with one bucket.
+type Server struct {
+	Addr        string // host:port
+	Credentials objects.Credentials
+}
+
+// URL names a prefix in the server's bucket.
+func (s *Server) URL(prefix string) string {
+	return fmt.Sprintf("s3://%s/%s?endpoint=http://%s&region=%s", bucket, prefix, s.Addr, region)
+}
+
+// Start runs a server until the test ends. Without a server program that can be
+// run or installed the test is skipped, or fails where CI=true.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	path, err := binary(t.Context())
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("no S3 server: %v", err)
+		}
+		t.Skipf("no S3 server: %v", err)
+	}
+	s := &Server{Addr: freeAddr(t), Credentials: objects.Credentials{AccessKey: "holdfast", SecretKey: "holdfast-secret"}}
+	run(t, path, s)
+	return s
+}
+
+func run(t testing.TB, path string, s *Server) {
+	t.Helper()
+	cmd := exec.Command(path, "--port", s.Addr, "--quiet", "posix", t.TempDir())
+	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+s.Credentials.AccessKey, "ROOT_SECRET_KEY="+s.Credentials.SecretKey)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	if err := makeBucket(t.Context(), s); err != nil {
+		t.Fatalf("start S3 server: %v", err)
+	}
+}
+
+// makeBucket asks until the server is up: the first answer tells.
+func makeBucket(ctx context.Context, s *Server) error {
+	c, err := minio.New(s.Addr, &minio.Options{
+		Creds:  credentials.NewStaticV4(s.Credentials.AccessKey, s.Credentials.SecretKey, ""),
+		Region: region,
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := waitFor(ctx, s.Addr); err != nil {
+		return err
+	}
+	return c.MakeBucket(ctx, bucket, minio.MakeBucketOptions{})
+}
+
+func waitFor(ctx context.Context, addr string) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if conn, err := net.Dial("tcp", addr); err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() //nolint:errcheck // only its number is wanted
+	return l.Addr().String()
+}
+
+// binary returns the server program, installed once into the test cache:
+// $HOLDFAST_TEST_CACHE, else holdfast-test/bin in the user's cache folder.
+func binary(ctx context.Context) (string, error) {
+	dir, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	final := filepath.Join(dir, program)
+	if _, err := os.Stat(final); err == nil {
+		return final, nil
+	}
+	return final, install(ctx, dir, final)
+}
+
+func cacheDir() (string, error) {
+	dir := os.Getenv("HOLDFAST_TEST_CACHE")
+	if dir == "" {
+		base, err := os.UserCacheDir()
+		if err != nil {
+			return "", err
+		}
+		dir = filepath.Join(base, "holdfast-test", "bin")
+	}
+	return dir, os.MkdirAll(dir, 0o755)
+}
+
+// install builds into a folder of its own first: tests of several packages may
+// install at the same time, and none may run a half-written program.
+func install(ctx context.Context, dir, final string) error {
+	temp, err := os.MkdirTemp(dir, "install-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temp) //nolint:errcheck // a leftover does no harm
+	ctx, cancel := context.WithTimeout(ctx, 8*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", "install", module)
+	cmd.Dir = temp // outside any module
+	cmd.Env = append(os.Environ(), "GOBIN="+temp, "GOFLAGS=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return errors.Join(err, errors.New(string(out)))
+	}
+	return os.Rename(filepath.Join(temp, "versitygw"), final)
+}

@@ -1,0 +1,81 @@
+// Package objects holds the object stores that snapshots are shipped to: an S3
+// bucket, a folder, and memory (for tests). All three pass the suite in the
+// folder below.
+package objects
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"holdfast/backup"
+)
+
+// Errors of opening and using a target.
+var (
+	// ErrURL means that a target's URL cannot be understood.
+	ErrURL = errors.New("bad target URL")
+	// ErrRefused means that the target does not accept the credentials.
+	ErrRefused = errors.New("the target refused the credentials")
+	// ErrNoBucket means that the bucket, or the folder, does not exist.
+	ErrNoBucket = errors.New("the bucket does not exist")
+	// ErrUnconditional means that the target ignores If-None-Match, without
+	// which two writers cannot be told apart.
+	ErrUnconditional = errors.New("the target does not honour conditional writes (If-None-Match)")
+)
+
+// Credentials open an S3 target; other targets need none.
+type Credentials struct {
+	AccessKey string
+	SecretKey string
+}
+
+// Open returns the object store that rawURL names:
+//
+//	s3://bucket/prefix?endpoint=http://127.0.0.1:7070&region=us-east-1
+//	file:///folder
+//	mem:
+//
+// It answers ErrURL, and makes no request yet.
+func Open(rawURL string, c Credentials) (backup.ObjectStore, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", ErrURL, "it does not parse")
+	}
+	switch u.Scheme {
+	case "s3":
+		return openS3(u, c)
+	case "file":
+		return openURLDir(u)
+	case "mem":
+		return NewMemory(), nil
+	}
+	return nil, fmt.Errorf("%w: scheme %q is not s3 or file", ErrURL, u.Scheme)
+}
+
+func openURLDir(u *url.URL) (backup.ObjectStore, error) {
+	path := filepath.FromSlash(u.Path)
+	if u.Host != "" || !filepath.IsAbs(path) || u.RawQuery != "" {
+		return nil, fmt.Errorf("%w: want file:///absolute/folder", ErrURL)
+	}
+	return NewDir(path)
+}
+
+// checkName refuses names that could leave the store or that not every store
+// can hold.
+func checkName(name string) error {
+	if name == "" || len(name) > 900 {
+		return fmt.Errorf("object name of %d bytes", len(name))
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || part == "." || part == ".." || strings.HasPrefix(part, tempPrefix) {
+			return fmt.Errorf("object name %q", name)
+		}
+	}
+	if strings.ContainsFunc(name, func(r rune) bool { return r < 0x21 || r > 0x7e || r == '\\' }) {
+		return fmt.Errorf("object name %q", name)
+	}
+	return nil
+}
