@@ -73,7 +73,7 @@ install_tool() {
     echo "$1 $3 (cached)"
     return
   fi
-  GOBIN="$HOLDFAST_TEST_CACHE/bin" GOFLAGS=-mod=mod quietly go install "$2@$3"
+  GOBIN="$HOLDFAST_TEST_CACHE/bin" quietly go install "$2@$3"
   echo "$1 $3"
 }
 
