@@ -1,0 +1,380 @@
+package keys
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"holdfast/data"
+)
+
+// Names in the keys folder.
+const (
+	RingFile     = "keyring"
+	PreviousFile = "keyring.prev"
+)
+
+// Ring is the keyring: all keys of the house, wrapped under the root key in one
+// small file. Safe for concurrent use; each change is on disk when its method
+// returns, and undone when it fails. Keys come out of it as data.KeySource only.
+type Ring struct {
+	dir string
+	now func() time.Time
+
+	change sync.Mutex // held by the one change under way, file included
+
+	mu     sync.RWMutex // guards what follows
+	root   Root         // zero once sealed
+	serial uint64
+	owners map[Owner][]record       // by purpose, then generation
+	open   map[recordName]*[32]byte // unwrapped on first use
+}
+
+type recordName struct {
+	owner      Owner
+	purpose    Purpose
+	generation uint32
+}
+
+func (r record) name() recordName { return recordName{r.owner, r.purpose, r.generation} }
+
+// Entry describes a key without telling it. Fingerprint stays when the key is
+// destroyed.
+type Entry struct {
+	Owner       Owner     `json:"owner"`
+	Purpose     Purpose   `json:"purpose"`
+	Generation  uint32    `json:"generation"`
+	State       State     `json:"state"`
+	Created     time.Time `json:"created"`
+	Changed     time.Time `json:"changed"` // when it came into its state
+	Fingerprint string    `json:"fingerprint"`
+}
+
+// CreateRing makes an empty keyring in dir; data.ErrExists if one is there.
+func CreateRing(dir string, root Root) (*Ring, error) {
+	if root.key == nil {
+		return nil, fmt.Errorf("create keyring: %w", data.ErrSealed)
+	}
+	if err := makeDir(dir); err != nil {
+		return nil, fmt.Errorf("create keyring: %w", err)
+	}
+	for _, name := range []string{RingFile, PreviousFile} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("create keyring %s: %w", filepath.Join(dir, name), cmp.Or(err, data.ErrExists))
+		}
+	}
+	r := newRing(dir, root, content{})
+	if err := r.save(content{serial: 1, salt: random32()}, false); err != nil {
+		return nil, fmt.Errorf("create keyring: %w", err)
+	}
+	r.serial = 1
+	return r, nil
+}
+
+// OpenRing opens the keyring in dir. data.ErrNotFound without one, data.ErrTampered
+// for changed bytes (RecoverRing goes back to the previous generation),
+// data.ErrNewer for a later format, ErrWrongKey under another root key,
+// ErrExposed when others can read it.
+func OpenRing(dir string, root Root) (*Ring, error) {
+	if root.key == nil {
+		return nil, fmt.Errorf("open keyring: %w", data.ErrSealed)
+	}
+	if err := refuseExposed(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open keyring: %w", err)
+	}
+	path := filepath.Join(dir, RingFile)
+	c, err := readRing(path, root)
+	if err != nil {
+		return nil, fmt.Errorf("open keyring: %w%s", err, previousHint(dir, root, err))
+	}
+	r := newRing(dir, root, c)
+	return r, r.tidy()
+}
+
+func previousHint(dir string, root Root, err error) string {
+	if !errors.Is(err, data.ErrTampered) && !errors.Is(err, data.ErrNotFound) {
+		return ""
+	}
+	if c, err := readRing(filepath.Join(dir, PreviousFile), root); err == nil {
+		return fmt.Sprintf("; the one before its last change is whole (%s, serial %d): recover the keyring from it", PreviousFile, c.serial)
+	}
+	return fmt.Sprintf("; restore %s from its off-host copy", filepath.Join(dir, RingFile))
+}
+
+// RecoverRing replaces a damaged or missing keyring by its previous generation:
+// the last change (a key added, rotated, parked) is lost; a destroyed key does
+// not come back. The damaged file is kept as "keyring.damaged".
+func RecoverRing(dir string, root Root) (*Ring, error) {
+	path := filepath.Join(dir, RingFile)
+	if _, err := readRing(path, root); err == nil {
+		return nil, fmt.Errorf("recover keyring %s: it is whole: %w", path, data.ErrExists)
+	}
+	c, err := readRing(filepath.Join(dir, PreviousFile), root)
+	if err != nil {
+		return nil, fmt.Errorf("recover keyring: %w", err)
+	}
+	if err := os.Rename(path, path+".damaged"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("recover keyring: %w", err)
+	}
+	if err := replaceFile(path, formatRing(root, c)); err != nil {
+		return nil, fmt.Errorf("recover keyring: %w", err)
+	}
+	return OpenRing(dir, root)
+}
+
+func readRing(path string, root Root) (content, error) {
+	b, err := readPrivate(path, ringLimit)
+	if err != nil {
+		return content{}, err
+	}
+	c, err := parseRing(root, b)
+	if err != nil {
+		return content{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+func newRing(dir string, root Root, c content) *Ring {
+	r := &Ring{dir: dir, now: time.Now, root: root, open: map[recordName]*[32]byte{}}
+	r.take(c)
+	return r
+}
+
+func (r *Ring) take(c content) {
+	r.serial, r.owners = c.serial, make(map[Owner][]record)
+	for _, k := range c.records {
+		r.owners[k.owner] = append(r.owners[k.owner], k)
+	}
+}
+
+// Add makes a live first generation for each purpose. data.ErrExists, and
+// nothing made, if the owner has one of them already; data.ErrDestroyed for an
+// owner whose keys were destroyed, data.ErrParked while they are parked.
+func (r *Ring) Add(owner Owner, purposes ...Purpose) error {
+	if err := checkNames(owner, purposes); err != nil {
+		return err
+	}
+	return r.edit("add keys of", owner, false, func(ks []record) ([]record, error) {
+		if s := stateOf(ks); s == Parked || s == Destroyed {
+			return nil, stateError(s)
+		}
+		for _, p := range purposes {
+			if newest(ks, p) != nil {
+				return nil, fmt.Errorf("purpose %s: %w", p, data.ErrExists)
+			}
+			ks = append(ks, r.make(owner, p, 1))
+		}
+		return ks, nil
+	})
+}
+
+func checkNames(owner Owner, purposes []Purpose) error {
+	names := []string{string(owner)}
+	for _, p := range purposes {
+		names = append(names, string(p))
+	}
+	for _, n := range names {
+		if n == "" || len(n) > 255 || strings.ContainsFunc(n, func(c rune) bool { return c <= ' ' || c > '~' }) {
+			return fmt.Errorf("key owner or purpose %q: want 1 to 255 printable ASCII characters", n)
+		}
+	}
+	return nil
+}
+
+// Rotate makes a new live generation and retires the one before it, which goes
+// on opening what it sealed until Drop. data.ErrNotFound without one.
+func (r *Ring) Rotate(owner Owner, purpose Purpose) error {
+	return r.edit("rotate keys of", owner, false, func(ks []record) ([]record, error) {
+		k := newest(ks, purpose)
+		if k == nil {
+			return nil, fmt.Errorf("purpose %s: %w", purpose, data.ErrNotFound)
+		}
+		if k.state != Live {
+			return nil, stateError(k.state)
+		}
+		generation := k.generation + 1
+		if err := r.move(k, Retired); err != nil {
+			return nil, err
+		}
+		return append(ks, r.make(owner, purpose, generation)), nil
+	})
+}
+
+// Drop destroys one retired generation, once nothing sealed under it is left.
+// data.ErrNotFound without it; ErrInUse for the live one.
+func (r *Ring) Drop(owner Owner, purpose Purpose, generation uint32) error {
+	return r.edit("drop a key of", owner, true, func(ks []record) ([]record, error) {
+		for i := range ks {
+			if k := &ks[i]; k.purpose == purpose && k.generation == generation {
+				if k.state == Live || k.state == Parked {
+					return nil, fmt.Errorf("%s generation %d is %s: %w", purpose, generation, k.state, ErrInUse)
+				}
+				return ks, r.move(k, Destroyed)
+			}
+		}
+		return nil, data.ErrNotFound
+	})
+}
+
+// Park keeps the owner's keys sealed for the undelete window: its sources answer
+// data.ErrParked, its archives still open. Parking twice is no error.
+func (r *Ring) Park(owner Owner) error {
+	return r.edit("park keys of", owner, false, func(ks []record) ([]record, error) {
+		if owner == System {
+			return nil, ErrInUse
+		}
+		return ks, r.moveAll(ks, func(k record) State { return Parked })
+	})
+}
+
+// Unpark undoes Park. Unparking live keys is no error; data.ErrDestroyed if the
+// window is over.
+func (r *Ring) Unpark(owner Owner) error {
+	return r.edit("unpark keys of", owner, false, func(ks []record) ([]record, error) {
+		if stateOf(ks) == Destroyed {
+			return nil, data.ErrDestroyed
+		}
+		return ks, r.moveAll(ks, func(k record) State {
+			if newest(ks, k.purpose).generation == k.generation {
+				return Live
+			}
+			return Retired
+		})
+	})
+}
+
+// Destroy overwrites and removes the owner's keys, in the previous generation of
+// the file too. Entries with fingerprints stay. Destroying twice is no error.
+func (r *Ring) Destroy(owner Owner) error {
+	return r.edit("destroy keys of", owner, true, func(ks []record) ([]record, error) {
+		if owner == System {
+			return nil, ErrInUse
+		}
+		return ks, r.moveAll(ks, func(record) State { return Destroyed })
+	})
+}
+
+func (r *Ring) moveAll(ks []record, to func(record) State) error {
+	if len(ks) == 0 {
+		return data.ErrNotFound
+	}
+	for i := range ks {
+		if s := to(ks[i]); ks[i].state != Destroyed && ks[i].state != s {
+			if err := r.move(&ks[i], s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Rewrap puts the whole keyring under a new root key. The slots must hold both
+// until it returns.
+func (r *Ring) Rewrap(root Root) error {
+	if root.key == nil {
+		return fmt.Errorf("rewrap keyring: %w", data.ErrSealed)
+	}
+	r.change.Lock()
+	defer r.change.Unlock()
+	return r.rewrap(root)
+}
+
+// State is the owner's: parked or destroyed when its keys are, else live.
+// data.ErrNotFound for an unknown owner.
+func (r *Ring) State(owner Owner) (State, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	ks := r.owners[owner]
+	if len(ks) == 0 {
+		return "", fmt.Errorf("keys of %s: %w", owner, data.ErrNotFound)
+	}
+	return stateOf(ks), nil
+}
+
+// Entries describes all keys by owner, purpose and generation.
+func (r *Ring) Entries() []Entry {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var entries []Entry
+	for _, k := range sorted(r.owners) {
+		entries = append(entries, Entry{k.owner, k.purpose, k.generation, k.state, k.created, k.changed, fmt.Sprintf("%x", k.print)})
+	}
+	return entries
+}
+
+// Seal wipes every key from memory: all sources answer data.ErrSealed from now
+// on. The files stay; OpenRing opens them again.
+func (r *Ring) Seal() {
+	r.change.Lock()
+	defer r.change.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name := range r.open {
+		r.forget(name)
+	}
+	r.root.Wipe()
+	r.root = Root{}
+}
+
+// Check reads both files again and tells what is wrong with them.
+func (r *Ring) Check() error {
+	r.change.Lock()
+	defer r.change.Unlock()
+	r.mu.RLock()
+	root := r.root
+	r.mu.RUnlock()
+	if root.key == nil {
+		return data.ErrSealed
+	}
+	_, err := readRing(filepath.Join(r.dir, RingFile), root)
+	_, prev := readRing(filepath.Join(r.dir, PreviousFile), root)
+	if errors.Is(prev, data.ErrNotFound) {
+		prev = nil
+	}
+	return errors.Join(err, prev)
+}
+
+func sorted(owners map[Owner][]record) []record {
+	var all []record
+	for _, owner := range slices.Sorted(maps.Keys(owners)) {
+		all = append(all, owners[owner]...)
+	}
+	return all
+}
+
+// newest gives the highest generation of a purpose, or nil.
+func newest(ks []record, p Purpose) (found *record) {
+	for i := range ks {
+		if ks[i].purpose == p && (found == nil || ks[i].generation > found.generation) {
+			found = &ks[i]
+		}
+	}
+	return found
+}
+
+func stateOf(ks []record) State {
+	for _, k := range ks {
+		if k.state == Parked || k.state == Live {
+			return k.state
+		}
+	}
+	if len(ks) == 0 {
+		return Live
+	}
+	return Destroyed
+}
+
+func stateError(s State) error {
+	if s == Parked {
+		return data.ErrParked
+	}
+	return data.ErrDestroyed
+}

@@ -1,0 +1,332 @@
+package keys
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"holdfast/data"
+)
+
+// maxSlots bounds the file; more is not a slots file.
+const maxSlots = 64
+
+// Slots is the file of wrapped copies of one root key. Safe for concurrent use.
+type Slots struct {
+	path string
+	now  func() time.Time
+
+	mu    sync.Mutex
+	cells []slotCell
+	seal  []byte // what the seal cell holds; nil when it is damaged or gone
+}
+
+// slotCell keeps the bytes as read, so that a rewrite changes no other slot.
+type slotCell struct {
+	raw []byte
+	cell
+	err error // why it cannot be used
+}
+
+// SlotInfo describes a slot. A damaged one has only what could still be read.
+type SlotInfo struct {
+	ID      string    `json:"id"`
+	Kind    string    `json:"kind"`
+	Created time.Time `json:"created"`
+	Damaged bool      `json:"damaged"`
+}
+
+// CreateSlots makes a new random root key and a file that wraps it once for
+// each slot. data.ErrExists if the file is there already; ErrWeak for a short
+// passphrase. Nothing is left at path after an error.
+func CreateSlots(path string, slots ...Slot) (Root, error) {
+	if _, err := os.Lstat(path); err == nil {
+		return Root{}, fmt.Errorf("create slots %s: %w", path, data.ErrExists)
+	}
+	if len(slots) == 0 {
+		return Root{}, fmt.Errorf("create slots %s: %w", path, ErrLastSlot)
+	}
+	if err := makeDir(filepath.Dir(path)); err != nil {
+		return Root{}, fmt.Errorf("create slots: %w", err)
+	}
+	key := random32()
+	root, s := Root{&key}, &Slots{path: path, now: time.Now}
+	if err := s.Add(root, slots...); err != nil {
+		return Root{}, err
+	}
+	return root, nil
+}
+
+// OpenSlots reads the file. data.ErrNotFound without one, ErrExposed when others
+// can read it, data.ErrNewer for a later format, data.ErrTampered when no slot
+// is left whole; a damaged slot beside whole ones is told by List and Check.
+func OpenSlots(path string) (*Slots, error) {
+	b, err := readPrivate(path, (maxSlots+1)*cellSize)
+	if err != nil {
+		return nil, fmt.Errorf("open slots: %w", err)
+	}
+	s := &Slots{path: path, now: time.Now}
+	if err := s.parse(b); err != nil {
+		return nil, fmt.Errorf("open slots %s: %w", path, err)
+	}
+	return s, removeLeftovers(path, s.now())
+}
+
+func (s *Slots) parse(b []byte) error {
+	usable := 0
+	for i := 0; len(b) > 0; i++ {
+		raw := b[:min(cellSize, len(b))]
+		b = b[len(raw):]
+		c, err := parseCell(raw)
+		if !readable(err) {
+			return err
+		}
+		if err == nil && c.kind == 0 && len(b) == 0 {
+			s.seal = raw
+			break
+		}
+		if err == nil && c.kind == 0 {
+			err = data.ErrTampered
+		}
+		if err != nil {
+			err = fmt.Errorf("slot %d: %w", i+1, err)
+		} else {
+			usable++
+		}
+		s.cells = append(s.cells, slotCell{raw, c, err})
+	}
+	if usable == 0 {
+		return errors.Join(append(s.damage(), fmt.Errorf("no slot is whole: %w", data.ErrTampered))...)
+	}
+	return nil
+}
+
+func (s *Slots) damage() (errs []error) {
+	for _, c := range s.cells {
+		if c.err != nil {
+			errs = append(errs, c.err)
+		}
+	}
+	return errs
+}
+
+// Unlock tries each given slot on each of its kind in the file and returns the
+// root key. When none opens the error tells why of each: ErrWrongKey, ErrCode,
+// ErrExposed, data.ErrNotFound for a missing key file, and data.ErrTampered too
+// when a damaged slot may have been the one.
+func (s *Slots) Unlock(slots ...Slot) (Root, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, slot := range slots {
+		root, err := s.unlock(slot)
+		if err == nil {
+			return root, nil
+		}
+		errs = append(errs, err)
+	}
+	errs = append(errs, s.damage()...)
+	return Root{}, fmt.Errorf("unlock %s: %w", s.path, errors.Join(append(errs, ErrWrongKey)...))
+}
+
+func (s *Slots) unlock(slot Slot) (Root, error) {
+	err := fmt.Errorf("there is no %s slot", slot.Kind())
+	for _, c := range s.cells {
+		if c.err != nil || c.kind != slot.Kind() {
+			continue
+		}
+		var root Root
+		if root, err = c.unlock(slot); err == nil {
+			return root, nil
+		}
+	}
+	return Root{}, err
+}
+
+func (c cell) unlock(slot Slot) (Root, error) {
+	key, err := slot.secret(c)
+	if err != nil {
+		return Root{}, err
+	}
+	defer clear(key)
+	plain, ok := unseal(key, c.wrap, c.head())
+	if !ok {
+		return Root{}, fmt.Errorf("the %s does not open its slot", c.kind)
+	}
+	root := Root{(*[32]byte)(plain)}
+	if root.id() != c.root {
+		return Root{}, fmt.Errorf("%s slot holds another root key: %w", c.kind, data.ErrTampered)
+	}
+	return root, nil
+}
+
+// Add wraps root for more slots, proves that each opens, and returns once the
+// new file would survive a power cut. Nothing changes after an error. ErrWrongKey
+// for a root key that is not this file's.
+func (s *Slots) Add(root Root, slots ...Slot) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.owns(root); err != nil {
+		return fmt.Errorf("add slot: %w", err)
+	}
+	cells := append([]slotCell(nil), s.cells...)
+	for _, slot := range slots {
+		c, err := s.wrap(root, slot)
+		if err != nil {
+			return fmt.Errorf("add %s slot: %w", slot.Kind(), err)
+		}
+		cells = append(cells, c)
+	}
+	return s.write(root, cells)
+}
+
+func (s *Slots) wrap(root Root, slot Slot) (slotCell, error) {
+	c := cell{kind: slot.Kind(), root: root.id(), created: s.now().Truncate(time.Second).UTC(), salt: random32()}
+	_, _ = rand.Read(c.id[:])
+	if err := slot.prepare(&c); err != nil {
+		return slotCell{}, err
+	}
+	key, err := slot.secret(c)
+	if err != nil {
+		return slotCell{}, err
+	}
+	defer clear(key)
+	c.wrap = seal(key, root.key[:], c.head())
+	return prove(c, slot)
+}
+
+// prove opens the slot from the bytes that will stand on disk.
+func prove(c cell, slot Slot) (slotCell, error) {
+	raw := c.format()
+	back, err := parseCell(raw)
+	if err != nil {
+		return slotCell{}, err
+	}
+	if _, err := back.unlock(slot); err != nil {
+		return slotCell{}, fmt.Errorf("the new slot does not open: %w", err)
+	}
+	return slotCell{raw: raw, cell: back}, nil
+}
+
+// Remove takes the slot with this ID away and overwrites the old file.
+// data.ErrNotFound without one, ErrLastSlot when nothing usable would be left.
+func (s *Slots) Remove(root Root, id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.owns(root); err != nil {
+		return fmt.Errorf("remove slot: %w", err)
+	}
+	var left []slotCell
+	usable := 0
+	for i, c := range s.cells {
+		if c.name(i) == id {
+			continue
+		}
+		left = append(left, c)
+		if c.err == nil && c.kind <= KindRecovery {
+			usable++
+		}
+	}
+	switch {
+	case len(left) == len(s.cells):
+		return fmt.Errorf("remove slot %s: %w", id, data.ErrNotFound)
+	case usable == 0:
+		return fmt.Errorf("remove slot %s: %w", id, ErrLastSlot)
+	}
+	return s.write(root, left)
+}
+
+// owns says whether root is the key that these slots wrap.
+func (s *Slots) owns(root Root) error {
+	if root.key == nil {
+		return data.ErrSealed
+	}
+	for _, c := range s.cells {
+		if c.err == nil && c.root != root.id() {
+			return fmt.Errorf("%s wraps another root key: %w", s.path, ErrWrongKey)
+		}
+	}
+	return nil
+}
+
+func (s *Slots) write(root Root, cells []slotCell) error {
+	if len(cells) > maxSlots {
+		return fmt.Errorf("write %s: more than %d slots", s.path, maxSlots)
+	}
+	cells = slices.DeleteFunc(cells, func(c slotCell) bool { return len(c.raw) < cellSize })
+	file := joinCells(cells)
+	seal := sealCell(root, file)
+	if err := replaceShredding(s.path, append(file, seal...)); err != nil {
+		return fmt.Errorf("write %s: %w", s.path, err)
+	}
+	s.cells, s.seal = cells, seal
+	return nil
+}
+
+func joinCells(cells []slotCell) (file []byte) {
+	for _, c := range cells {
+		file = append(file, c.raw...)
+	}
+	return file
+}
+
+// sealCell authenticates the cells before it, so that Check notices a slot that
+// was taken away or put back by who has no key.
+func sealCell(root Root, cells []byte) []byte {
+	b := newCell(0, root.id())
+	binary.BigEndian.PutUint32(b[atID:], uint32(len(cells)/cellSize))
+	mac := hmac.New(sha256.New, root.derive(nil, "slots seal", 32))
+	mac.Write(cells)
+	copy(b[atSeal:], mac.Sum(nil))
+	return addSum(b)
+}
+
+// Check tells with data.ErrTampered whether any byte of the file is not as it
+// was written: damaged slots, slots taken away or put back.
+func (s *Slots) Check(root Root) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.owns(root); err != nil {
+		return err
+	}
+	errs := s.damage()
+	file := joinCells(s.cells)
+	if len(file)%cellSize != 0 || !bytes.Equal(sealCell(root, file), s.seal) {
+		errs = append(errs, fmt.Errorf("the seal of the file does not fit: %w", data.ErrTampered))
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return fmt.Errorf("check %s: %w", s.path, errors.Join(errs...))
+}
+
+// List describes the slots in the order they were added.
+func (s *Slots) List() []SlotInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	infos := make([]SlotInfo, len(s.cells))
+	for i, c := range s.cells {
+		infos[i] = SlotInfo{ID: c.name(i), Kind: c.kind.String(), Created: c.created}
+		if c.err != nil {
+			infos[i] = SlotInfo{ID: c.name(i), Kind: "damaged", Damaged: true}
+		}
+	}
+	return infos
+}
+
+// name is the slot's ID; of a damaged one, whose ID cannot be trusted, its place.
+func (c slotCell) name(i int) string {
+	if c.err != nil {
+		return fmt.Sprintf("damaged-%d", i+1)
+	}
+	return fmt.Sprintf("%x", c.id[:4])
+}
