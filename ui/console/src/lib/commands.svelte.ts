@@ -1,0 +1,114 @@
+import type { IconName } from '../components/Icon.svelte';
+import { router } from './router.svelte';
+import { href, type RouteName } from './routes';
+import { session } from './session.svelte';
+import { tenants } from './tenants.svelte';
+import { theme } from './theme.svelte';
+
+// What the palette (Ctrl+K) offers: the open page's own actions first, then the
+// open tenant's pages, then everything else.
+export interface Command {
+  id: string;
+  text: string;
+  group: string;
+  icon: IconName;
+  href?: string;
+  run?: () => void;
+}
+
+class PageCommands {
+  list = $state.raw<Command[]>([]);
+}
+
+const page = new PageCommands();
+
+// offer adds a page's actions while the page is open. Call it in component setup.
+export function offer(list: () => Command[]) {
+  $effect(() => {
+    page.list = list();
+    return () => (page.list = []);
+  });
+}
+
+const tabs: [RouteName, string, IconName][] = [
+  ['overview', 'Overview', 'overview'],
+  ['collections', 'Collections', 'collections'],
+  ['import', 'Import', 'import'],
+  ['keys', 'API keys', 'key'],
+  ['snapshots', 'Snapshots', 'snapshot'],
+  ['log', 'Audit', 'audit'],
+  ['danger', 'Danger zone', 'danger'],
+];
+
+const pages: [RouteName, string, IconName, string][] = [
+  ['tenants', 'Tenants', 'tenants', 'tenant.read'],
+  ['operations', 'Operations', 'operations', 'operation.read'],
+  ['targets', 'Targets', 'targets', 'target.read'],
+  ['operators', 'Operators', 'operators', 'operator.manage'],
+  ['audit', 'Appliance audit', 'audit', 'audit.read'],
+];
+
+function ofTenant(): Command[] {
+  const { slug, env } = router.route?.params ?? {};
+  if (!slug || !env) return [];
+  return tabs.map(([route, text, icon]) => ({ id: `tab-${route}`, text, group: `${slug}/${env}`, icon, href: href(route, { slug, env }) }));
+}
+
+function ofAppliance(): Command[] {
+  const list = pages
+    .filter(([, , , permission]) => session.can(permission))
+    .map(([route, text, icon]): Command => ({ id: route, text, group: 'Go to', icon, href: href(route) }));
+  if (session.can('tenant.create')) {
+    list.push({ id: 'new-tenant', text: 'Create tenant', group: 'Action', icon: 'plus', href: `${href('tenants')}?new=1` });
+  }
+  return list;
+}
+
+function ofTenants(): Command[] {
+  return tenants.list.flatMap((tenant) =>
+    (tenant.environments ?? []).map((environment): Command => ({
+      id: `store-${tenant.id}-${environment.name}`,
+      text: environment.name === 'prod' ? tenant.name || tenant.slug : `${tenant.name || tenant.slug} (${environment.name})`,
+      group: environment.name === 'prod' ? tenant.slug : `${tenant.slug}/${environment.name}`,
+      icon: 'tenants',
+      href: href('overview', { slug: tenant.slug, env: environment.name }),
+    })),
+  );
+}
+
+function ofReader(): Command[] {
+  return [
+    { id: 'theme-light', text: 'Light theme', group: 'Theme', icon: 'sun', run: () => theme.choose('light') },
+    { id: 'theme-dark', text: 'Dark theme', group: 'Theme', icon: 'moon', run: () => theme.choose('dark') },
+    { id: 'theme-system', text: 'Theme of the system', group: 'Theme', icon: 'system', run: () => theme.choose('system') },
+    { id: 'docs', text: 'Documentation', group: 'Help', icon: 'book', href: '/docs/' },
+    { id: 'sign-out', text: 'Sign out', group: 'Account', icon: 'signout', run: () => void session.signOut() },
+  ];
+}
+
+export function places(): Command[] {
+  return [...page.list, ...ofTenant(), ...ofAppliance(), ...ofTenants(), ...ofReader()];
+}
+
+// score is lower for better; undefined does not match. Letters must come in order.
+export function score(text: string, wanted: string): number | undefined {
+  const hay = text.toLowerCase();
+  const need = wanted.trim().toLowerCase();
+  if (!need) return 0;
+  const at = hay.indexOf(need);
+  if (at >= 0) return at === 0 ? 0 : /\W/.test(hay[at - 1] ?? '') ? 1 : 2;
+  let from = 0;
+  for (const letter of need) {
+    from = hay.indexOf(letter, from) + 1;
+    if (from === 0) return undefined;
+  }
+  return 3;
+}
+
+export function rank(list: Command[], wanted: string): Command[] {
+  return list
+    .map((command, order) => ({ command, order, score: score(`${command.text} ${command.group}`, wanted) }))
+    .filter((found): found is typeof found & { score: number } => found.score !== undefined)
+    .sort((a, b) => a.score - b.score || a.order - b.order)
+    .map((found) => found.command);
+}

@@ -1,0 +1,65 @@
+const numbers = new Intl.NumberFormat('en');
+const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
+const stamps = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'medium' });
+const days = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium' });
+
+export const count = (n: number | undefined | null) => numbers.format(n ?? 0);
+
+export function plural(n: number, one: string, many = `${one}s`): string {
+  return `${count(n)} ${n === 1 ? one : many}`;
+}
+
+// bytes uses binary units, as disks and buckets are billed by them.
+export function bytes(n: number | undefined | null): string {
+  let value = n ?? 0;
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  const digits = unit === 0 || value >= 100 ? 0 : 1;
+  return `${value.toFixed(digits)} ${units[unit]}`;
+}
+
+const steps: [Intl.RelativeTimeFormatUnit, number][] = [
+  ['year', 31_536_000],
+  ['month', 2_592_000],
+  ['day', 86_400],
+  ['hour', 3600],
+  ['minute', 60],
+];
+
+export function ago(time: string | undefined, now = Date.now()): string {
+  const seconds = (Date.parse(time ?? '') - now) / 1000;
+  if (Number.isNaN(seconds)) return '';
+  for (const [unit, size] of steps) {
+    if (Math.abs(seconds) >= size) return relative.format(Math.trunc(seconds / size), unit);
+  }
+  return seconds > 5 ? relative.format(Math.trunc(seconds), 'second') : 'just now';
+}
+
+export function stamp(time: string | undefined): string {
+  const at = Date.parse(time ?? '');
+  return Number.isNaN(at) ? '' : stamps.format(at);
+}
+
+export function day(time: string | undefined): string {
+  const at = Date.parse(time ?? '');
+  return Number.isNaN(at) ? '' : days.format(at);
+}
+
+export function span(seconds: number | undefined | null): string {
+  const s = Math.max(0, Math.round(seconds ?? 0));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
+  if (s < 86_400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+  return `${Math.floor(s / 86_400)} d ${Math.floor((s % 86_400) / 3600)} h`;
+}
+
+// cell is a record's value in one line of a table.
+export function cell(value: unknown): string {
+  if (value === null || value === undefined || value === '') return '';
+  if (typeof value === 'object') return JSON.stringify(value);
+  return String(value);
+}

@@ -1,0 +1,74 @@
+import { asProblem, get, onProblem, path, post, remove, type Problem } from './api';
+import type { Me, Status } from './shapes';
+
+export type Phase = 'loading' | 'down' | 'setup' | 'sealed' | 'signed-out' | 'ready';
+
+// What the appliance said about itself and who is signed in.
+class Session {
+  status = $state.raw<Status>();
+  me = $state.raw<Me>();
+  trouble = $state.raw<Problem>();
+  loaded = $state(false);
+
+  phase: Phase = $derived.by(() => {
+    if (this.trouble) return 'down';
+    if (!this.loaded || !this.status) return 'loading';
+    if (this.status.sealed) return 'sealed';
+    if (this.me) return 'ready';
+    return this.status.setupNeeded ? 'setup' : 'signed-out';
+  });
+
+  async start() {
+    try {
+      this.status = await get<Status>(path('status'));
+      this.trouble = undefined;
+      this.me = this.status.sealed || this.status.setupNeeded ? undefined : await this.#who();
+    } catch (cause) {
+      this.trouble = asProblem(cause);
+    }
+    this.loaded = true;
+  }
+
+  async #who(): Promise<Me | undefined> {
+    try {
+      return await get<Me>(path('session'));
+    } catch (cause) {
+      const problem = asProblem(cause);
+      if (problem.status === 401 || problem.status === 403) return undefined;
+      throw problem;
+    }
+  }
+
+  async setup(form: { token: string; email: string; name: string; password: string }) {
+    await post(path('setup'), form);
+    await this.start();
+  }
+
+  async signIn(email: string, password: string) {
+    this.me = await post<Me>(path('session'), { email, password });
+  }
+
+  async signOut() {
+    await remove(path('session')).catch(() => undefined);
+    this.me = undefined;
+  }
+
+  async unseal(secret: { passphrase: string } | { recoveryKey: string }) {
+    await post(path('unseal'), secret);
+    await this.start();
+  }
+
+  can(permission: string): boolean {
+    const me = this.me;
+    if (!me) return false;
+    return me.permissions.includes(permission) || me.permissions.includes('*');
+  }
+}
+
+export const session = new Session();
+
+// A session that ended, or an appliance that was sealed, while the console was open.
+onProblem((problem) => {
+  if (problem.status === 401 && session.me) session.me = undefined;
+  if (problem.status === 503 && problem.code === 'sealed' && session.status && !session.status.sealed) void session.start();
+});

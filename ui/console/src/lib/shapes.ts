@@ -1,0 +1,181 @@
+// The JSON that the control plane speaks (see /api/v1/openapi.json).
+
+export interface Status {
+  version: string;
+  setupNeeded: boolean;
+  sealed: boolean;
+  domain: string;
+  insecure: boolean;
+}
+
+export interface Grant {
+  role: string;
+  scope: string;
+}
+
+export interface Person {
+  id: string;
+  email: string;
+  name: string;
+}
+
+export interface Me {
+  person: Person;
+  grants: Grant[];
+  permissions: string[];
+}
+
+export interface Operator extends Person {
+  role?: string;
+  grants?: Grant[];
+  created?: string;
+  lastSignIn?: string;
+}
+
+export interface Page<T> {
+  items: T[];
+  page: number;
+  perPage: number;
+  totalItems: number;
+}
+
+export interface Environment {
+  name: string;
+  url: string;
+  state: string;
+}
+
+export interface Tenant {
+  id: string;
+  slug: string;
+  name: string;
+  state: 'live' | 'parked' | 'destroyed';
+  created: string;
+  parkedUntil?: string;
+  url: string;
+  environments: Environment[];
+}
+
+export interface Position {
+  incarnation: string;
+  sequence: number;
+}
+
+export interface Store {
+  id: string;
+  slug: string;
+  environment: string;
+  url: string;
+  position: Position;
+  collections: number;
+  records: number;
+  bytes: number;
+  state: string;
+}
+
+export interface FieldShape {
+  name: string;
+  type: string;
+}
+
+export interface Collection {
+  id: string;
+  name: string;
+  type: string;
+  system: boolean;
+  records: number;
+  fields: FieldShape[];
+}
+
+export type RecordRow = Record<string, unknown> & { id: string };
+
+export interface ApiKey {
+  id: string;
+  name: string;
+  scope: 'read' | 'write' | 'admin';
+  collections: string[] | null;
+  created: string;
+  expires?: string;
+  lastUsed?: string;
+  state: 'active' | 'expired' | 'revoked';
+  hint: string;
+}
+
+export interface NewKey {
+  id: string;
+  name: string;
+  scope: string;
+  collections: string[] | null;
+  expires?: string;
+  key: string;
+}
+
+export interface Snapshot {
+  store: string;
+  target: string;
+  seq: number;
+  time: string;
+  kind: string;
+  pages: number;
+  bytes: number;
+  position?: Position;
+}
+
+export interface TargetStatus {
+  target: string;
+  seq: number;
+  time?: string;
+  dirtyPages: number;
+  lagSeconds: number;
+  error?: string;
+}
+
+export interface Target {
+  name: string;
+  url: string;
+  created?: string;
+}
+
+export interface Entry {
+  index: number;
+  time: string;
+  actor: string;
+  action: string;
+  target?: string;
+  outcome?: string;
+  position?: Position;
+  detail?: Record<string, unknown>;
+}
+
+export interface Verification {
+  ok: boolean;
+  size: number;
+  root: string;
+  problems?: string[] | null;
+}
+
+export interface Progress {
+  done: number;
+  total: number;
+  unit: string;
+  text: string;
+}
+
+export interface Operation {
+  id: string;
+  kind: string;
+  target: string;
+  store: string;
+  state: 'running' | 'done' | 'failed' | 'interrupted' | 'cancelled';
+  progress?: Progress | null;
+  result?: Record<string, unknown> | null;
+  error?: string | { title?: string; detail?: string } | null;
+  actor: string;
+  created: string;
+  updated: string;
+}
+
+export interface FieldError {
+  field: string;
+  message: string;
+}
