@@ -1,0 +1,178 @@
+// Package vault keeps small things of the appliance in a sealed badger store:
+// certificates, audit tiles, queues, sessions, series. Each value is sealed by an
+// AEAD under its key's name, because badger's own encryption does not
+// authenticate. README.md has the formats.
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+
+	"holdfast/data"
+)
+
+// Errors of this room, beside those of package data.
+var (
+	// ErrWrongKey says that the folder is sealed under none of the keys at hand.
+	ErrWrongKey = errors.New("the vault is sealed under another key")
+	// ErrTooBig refuses a value, or one Update's writes together, beyond the limits.
+	ErrTooBig = errors.New("too big for the vault")
+	// ErrReadOnly refuses a write within View.
+	ErrReadOnly = errors.New("write in a read-only transaction")
+)
+
+// MaxValue is the largest value in bytes. Larger things belong into sealed files.
+const MaxValue = 1 << 20
+
+// Vault is a sealed key-value store, or a part of one made by Sub. Safe for
+// concurrent use.
+type Vault struct {
+	db     *badger.DB
+	sealer *sealer
+	prefix string
+}
+
+// Open opens the vault in dir (made with mode 0700 if missing) under the keys of
+// purpose "vault". ErrWrongKey when no generation opens it, data.ErrBusy when
+// another process has it, data.ErrNewer for a later format, data.ErrTampered
+// for changed bytes.
+func Open(dir string, keys data.KeySource) (*Vault, error) {
+	if err := makeDir(dir); err != nil {
+		return nil, fmt.Errorf("open vault: %w", err)
+	}
+	outer, err := outerKey(dir, keys)
+	if err != nil {
+		return nil, fmt.Errorf("open vault %s: %w", dir, err)
+	}
+	var db *badger.DB
+	err = guard(func() error {
+		db, err = badger.Open(settings(dir, outer))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open vault %s: %w", dir, foreign(err))
+	}
+	v := &Vault{db: db, sealer: newSealer(keys)}
+	if err := v.checkFormat(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open vault %s: %w", dir, err), db.Close())
+	}
+	return v, nil
+}
+
+// settings suit one small store beside others in a process: badger's defaults
+// take a quarter of a gigabyte for caches alone.
+func settings(dir string, key []byte) badger.Options {
+	o := badger.DefaultOptions(dir).
+		WithSyncWrites(true).
+		WithEncryptionKey(key).
+		WithLogger(nil).
+		WithMetricsEnabled(false).
+		WithCompression(options.None). // ciphertext does not shrink
+		WithVerifyValueChecksum(true).
+		WithChecksumVerificationMode(options.OnTableAndBlockRead).
+		WithMemTableSize(16 << 20).
+		WithValueThreshold(32 << 10).
+		WithValueLogFileSize(64 << 20).
+		WithBlockCacheSize(16 << 20).
+		WithIndexCacheSize(16 << 20)
+	o.NumMemtables, o.NumCompactors, o.NumGoroutines = 3, 2, 2
+	return o
+}
+
+func makeDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return fmt.Errorf("%s has mode %04o: others can read it; run: chmod 700 %s", dir, mode, dir)
+	}
+	return nil
+}
+
+// Sub gives the part of the vault whose keys begin with prefix and a separator:
+// rooms that take different prefixes cannot meet. Closing it does nothing. The
+// prefix must not be empty or contain a zero byte.
+func (v *Vault) Sub(prefix string) *Vault {
+	if prefix == "" || strings.ContainsRune(prefix, 0) {
+		panic(fmt.Sprintf("vault: prefix %q", prefix))
+	}
+	return &Vault{v.db, v.sealer, v.prefix + prefix + "\x00"}
+}
+
+// Close flushes and closes the whole vault; on a part made by Sub it does nothing.
+func (v *Vault) Close() error {
+	if v.prefix != "" {
+		return nil
+	}
+	return guard(v.db.Close)
+}
+
+// View runs fn on one consistent state, read-only.
+func (v *Vault) View(ctx context.Context, fn func(*Tx) error) error {
+	return v.run(ctx, false, fn)
+}
+
+// Update runs fn and commits what it wrote, all or nothing; the commit is on
+// disk when Update returns nil. When another Update touched what fn read, fn
+// runs again: it must be free of other effects. ErrTooBig when the writes
+// exceed what one commit can hold (about 2 MB).
+func (v *Vault) Update(ctx context.Context, fn func(*Tx) error) error {
+	for {
+		err := v.run(ctx, true, fn)
+		if !errors.Is(err, badger.ErrConflict) {
+			return err
+		}
+	}
+}
+
+func (v *Vault) run(ctx context.Context, write bool, fn func(*Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if v.db.IsClosed() {
+		return fmt.Errorf("the vault is closed: %w", data.ErrSealed)
+	}
+	txn := v.db.NewTransaction(write)
+	defer txn.Discard()
+	if err := fn(&Tx{v, txn, ctx}); err != nil || !write {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := guard(txn.Commit); err != nil {
+		return fmt.Errorf("commit to the vault: %w", foreign(err))
+	}
+	return nil
+}
+
+// Collect frees the space of overwritten and expired values; the appliance's
+// clock calls it now and then. It may take seconds and stops early when ctx ends.
+func (v *Vault) Collect(ctx context.Context) error {
+	for ctx.Err() == nil {
+		err := guard(func() error { return v.db.RunValueLogGC(0.5) })
+		if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("collect the vault's free space: %w", foreign(err))
+		}
+	}
+	return ctx.Err()
+}
+
+// Size is what the vault takes on disk, in bytes, as of the last minute.
+func (v *Vault) Size() int64 {
+	lsm, vlog := v.db.Size()
+	return lsm + vlog
+}
