@@ -1,0 +1,74 @@
+package app_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestSDK runs PocketBase's JavaScript SDK against a tenant, by the tenant's
+// own host and by its path.
+func TestSDK(t *testing.T) {
+	node := program(t, "node", "the SDK runs on Node 20 or newer")
+	folder := sdk(t)
+	s := startServer(t)
+	s.must("tenant", "create", "acme")
+	key := answer[struct{ Key string }](s, "key", "create", "acme", "--name", "sdk", "--scope", "admin").Key
+	for name, base := range map[string]string{"host": s.tenantURL("acme"), "path": s.url() + "/t/acme"} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, node, "sdk.mjs", base, key)
+			cmd.Dir = folder
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v\n%s\nthe server:\n%s", err, out, s.out.tail(2000))
+			}
+			t.Logf("%s", out)
+		})
+	}
+}
+
+// sdk is a folder with the SDK installed and the script in it. It is kept in
+// the cache under the hash of its lock file.
+func sdk(t testing.TB) string {
+	t.Helper()
+	npm := program(t, "npm", "it comes with Node")
+	lock, err := os.ReadFile("testdata/sdk/package-lock.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(lock)
+	dir := filepath.Join(testCache(t), "sdk-"+hex.EncodeToString(sum[:8]))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"package.json", "package-lock.json", "sdk.mjs"} {
+		copyFile(t, filepath.Join("testdata/sdk", name), filepath.Join(dir, name))
+	}
+	if isFile(filepath.Join(dir, "node_modules/pocketbase/package.json")) && isFile(filepath.Join(dir, "node_modules/eventsource/package.json")) {
+		return dir
+	}
+	install := exec.Command(npm, "ci", "--no-audit", "--no-fund")
+	install.Dir = dir
+	if err := install.Run(); err != nil {
+		missing(t, "npm ci: %v", err) // its output names the registry
+	}
+	return dir
+}
+
+func copyFile(t testing.TB, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, b, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
