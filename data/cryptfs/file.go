@@ -1,0 +1,98 @@
+package cryptfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/ncruces/go-sqlite3"
+	"github.com/ncruces/go-sqlite3/util/vfsutil"
+	"github.com/ncruces/go-sqlite3/vfs"
+
+	"holdfast/data"
+)
+
+// file is what databases and logs have in common: the operating system's file,
+// of which SQLite may see only the abilities that sealing leaves intact (not
+// memory maps, not reads of parts of a page, not atomic batches).
+type file struct {
+	vfs.File
+	db      *database
+	newborn bool // its folder was not yet synced since it was made
+}
+
+func (f *file) Close() error {
+	f.db.fs.open.Add(-1)
+	return f.File.Close()
+}
+
+// Sync also syncs the folder the first time, for a log whose name is lost in a
+// power cut loses the commits in it.
+func (f *file) Sync(flags vfs.SyncFlag) error {
+	if err := f.File.Sync(flags); err != nil {
+		return err
+	}
+	if !f.newborn {
+		return nil
+	}
+	if err := syncDir(filepath.Dir(f.db.path)); err != nil {
+		return vfs.SystemError(err, sqlite3.IOERR_DIR_FSYNC)
+	}
+	f.newborn = false
+	return nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func (f *file) SectorSize() int { return data.PageSize }
+
+func (f *file) DeviceCharacteristics() vfs.DeviceCharacteristic {
+	return f.File.DeviceCharacteristics() &
+		(vfs.IOCAP_POWERSAFE_OVERWRITE | vfs.IOCAP_UNDELETABLE_WHEN_OPEN | vfs.IOCAP_SEQUENTIAL)
+}
+
+func (f *file) Unwrap() vfs.File               { return f.File }
+func (f *file) SharedMemory() vfs.SharedMemory { return vfsutil.WrapSharedMemory(f.File) }
+func (f *file) LockState() vfs.LockLevel       { return vfsutil.WrapLockState(f.File) }
+func (f *file) PersistWAL() bool               { return vfsutil.WrapPersistWAL(f.File) }
+func (f *file) SetPersistWAL(keep bool)        { vfsutil.WrapSetPersistWAL(f.File, keep) }
+func (f *file) HasMoved() (bool, error)        { return vfsutil.WrapHasMoved(f.File) }
+
+// readFull reads len(p) bytes, or answers io.EOF with how many there were.
+func readFull(r io.ReaderAt, p []byte, off int64) (int, error) {
+	n, err := r.ReadAt(p, off)
+	if n == len(p) {
+		return n, nil
+	}
+	if err == nil {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// missing names the end of a file as what it is where a page should be.
+func missing(err error) error {
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("is missing: %w", errUnsealed)
+	}
+	return err
+}
+
+// refuse makes a PageError of bytes that did not authenticate, for SQLite and
+// for Fault, and passes any other error on.
+func (f *file) refuse(err error, suffix string, number uint32) error {
+	if !errors.Is(err, errUnsealed) {
+		return err
+	}
+	e := &PageError{File: f.db.path + suffix, Page: number, Reason: err.Error()}
+	f.db.fs.fault.Store(e)
+	return vfs.SystemError(e, sqlite3.IOERR_DATA)
+}

@@ -1,0 +1,162 @@
+package cryptfs
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"holdfast/data"
+)
+
+// Every sealed unit of a database (page, frame header, frame page, log header)
+// is ciphertext, then tag, and ends in a trailer of nonce, generation, version.
+const (
+	formatVersion = 1
+	tagSize       = 16
+	nonceSize     = 12
+	trailerSize   = nonceSize + 3 + 1
+	// Reserved is how many bytes at the end of each page are kept from SQLite.
+	Reserved = tagSize + trailerSize
+
+	pageContent   = data.PageSize - Reserved
+	maxGeneration = 1<<24 - 1
+)
+
+// What a unit is; bound into it, so that one cannot stand for another.
+const (
+	kindPage      = 'P'
+	kindLogHeader = 'W'
+	kindFrame     = 'H'
+	kindFramePage = 'F'
+)
+
+// place says where a unit belongs.
+type place struct {
+	kind   byte
+	salt   [8]byte // of the log's generation; zero for pages and the log header
+	number uint32  // page or frame, from 1
+}
+
+// errUnsealed is what open answers when bytes do not authenticate.
+var errUnsealed = errors.New("does not authenticate")
+
+// sealer seals and opens the units of one file. It is safe for concurrent use.
+type sealer struct {
+	keys data.KeySource
+	info string
+
+	mu    sync.RWMutex
+	aeads map[uint32]cipher.AEAD // by generation
+}
+
+// newSealer makes the sealer of one kind ("db" or "wal") of one database.
+func newSealer(keys data.KeySource, kind, identity, database string) *sealer {
+	info := "holdfast/cryptfs/v1|" + kind + "|" + identity + "|" + database
+	return &sealer{keys: keys, info: info, aeads: map[uint32]cipher.AEAD{}}
+}
+
+// seal writes plain's sealed form into dst, which is at least len(plain)+Reserved
+// long: ciphertext and tag at its beginning, the trailer at its end.
+func (s *sealer) seal(dst, plain []byte, at place) error {
+	generation, aead, err := s.current()
+	if err != nil {
+		return err
+	}
+	trailer := dst[len(dst)-trailerSize:]
+	rand.Read(trailer[:nonceSize])
+	binary.BigEndian.PutUint32(trailer[nonceSize:], generation<<8|formatVersion)
+	b := borrow()
+	aead.Seal(dst[:0], trailer[:nonceSize], plain, b.aad(at, trailer))
+	b.giveBack()
+	return nil
+}
+
+// open writes the n plaintext bytes of src into dst, which may be src's own
+// beginning. Where src does not authenticate, it answers errUnsealed and dst's
+// bytes mean nothing.
+func (s *sealer) open(dst, src []byte, n int, at place) error {
+	trailer := src[len(src)-trailerSize:]
+	word := binary.BigEndian.Uint32(trailer[nonceSize:])
+	if word&0xff != formatVersion {
+		return fmt.Errorf("format %d is not known: %w", word&0xff, errUnsealed)
+	}
+	aead, err := s.generation(word >> 8)
+	if err != nil {
+		return err
+	}
+	b := borrow()
+	_, err = aead.Open(dst[:0], trailer[:nonceSize], src[:n+tagSize], b.aad(at, trailer))
+	b.giveBack()
+	if err != nil {
+		return errUnsealed
+	}
+	return nil
+}
+
+// current gives the generation that new units are sealed with.
+func (s *sealer) current() (uint32, cipher.AEAD, error) {
+	generation, key, err := s.keys.Current()
+	if err != nil {
+		return 0, nil, fmt.Errorf("current page key: %w", err)
+	}
+	if generation > maxGeneration {
+		return 0, nil, fmt.Errorf("current page key: generation %d does not fit three bytes", generation)
+	}
+	if aead := s.cached(generation); aead != nil {
+		return generation, aead, nil
+	}
+	aead, err := s.derive(generation, key)
+	return generation, aead, err
+}
+
+// generation gives an older one, to open units with. A generation that never
+// was can only stem from changed bytes.
+func (s *sealer) generation(generation uint32) (cipher.AEAD, error) {
+	if aead := s.cached(generation); aead != nil {
+		return aead, nil
+	}
+	key, err := s.keys.Generation(generation)
+	if errors.Is(err, data.ErrNotFound) {
+		return nil, fmt.Errorf("no key of generation %d: %w", generation, errUnsealed)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("page key of generation %d: %w", generation, err)
+	}
+	return s.derive(generation, key)
+}
+
+func (s *sealer) cached(generation uint32) cipher.AEAD {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.aeads[generation]
+}
+
+func (s *sealer) derive(generation uint32, key [32]byte) (cipher.AEAD, error) {
+	aead, err := deriveAEAD(key, nil, s.info)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.aeads[generation] = aead
+	s.mu.Unlock()
+	return aead, nil
+}
+
+// deriveAEAD is AES-256-GCM under HKDF-SHA256 of a key.
+func deriveAEAD(key [32]byte, salt []byte, info string) (cipher.AEAD, error) {
+	sub, err := hkdf.Key(sha256.New, key[:], salt, info, 32)
+	if err != nil {
+		return nil, fmt.Errorf("derive key: %w", err)
+	}
+	block, err := aes.NewCipher(sub)
+	if err != nil {
+		return nil, fmt.Errorf("derive key: %w", err)
+	}
+	return cipher.NewGCM(block)
+}

@@ -1,0 +1,172 @@
+package cryptfs
+
+import (
+	"slices"
+	"sync"
+)
+
+// tracker knows the committed pages of one database from what its connections
+// write into the log. While no tap is open it only guards the log's resets.
+type tracker struct {
+	mu   sync.Mutex
+	cond *sync.Cond
+
+	on     bool              // a tap is open
+	pages  uint32            // size of the database, in pages
+	dirty  pageSet           // changed since the last snapshot that succeeded
+	frames map[uint32]uint32 // page -> its newest committed frame; absent: in the main file
+	last   uint32            // newest committed frame
+	salt   [8]byte           // generation of the log that frames refers to
+	newest undo              // what the newest commit replaced
+
+	checkpointing bool
+	pinned        bool // a snapshot reads log and main file
+}
+
+// undo is what a commit replaced in the tracker.
+type undo struct {
+	pages, last uint32
+	frames      []pageFrame
+}
+
+type pageFrame struct{ page, frame uint32 }
+
+// unwritten stands for the frame of a page that belongs to the database but was
+// never written: SQLite freed it in the transaction that added it.
+const unwritten = ^uint32(0)
+
+func (t *tracker) init() {
+	t.cond = sync.NewCond(&t.mu)
+	t.frames = map[uint32]uint32{}
+}
+
+// start follows a database of so many pages, all of them in the main file.
+func (t *tracker) start(pages uint32) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.on {
+		return false
+	}
+	t.on, t.pages = true, pages
+	clear(t.frames)
+	t.dirty.addRange(1, pages)
+	return true
+}
+
+func (t *tracker) stop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for t.pinned {
+		t.cond.Wait()
+	}
+	t.on = false
+	clear(t.frames)
+	t.dirty = pageSet{}
+}
+
+// reset runs the write that begins another generation of the log, or ends the
+// log. SQLite does so only when all frames are copied to the main file, so that
+// is where all pages are found afterwards.
+func (t *tracker) reset(salt [8]byte, write func() error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for t.pinned {
+		t.cond.Wait()
+	}
+	if err := write(); err != nil {
+		return err
+	}
+	clear(t.frames)
+	t.salt, t.last, t.newest = salt, 0, undo{}
+	return nil
+}
+
+// checkpointStart waits until no snapshot reads the main file, which the
+// checkpoint is about to change.
+func (t *tracker) checkpointStart() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for t.pinned {
+		t.cond.Wait()
+	}
+	t.checkpointing = true
+}
+
+func (t *tracker) checkpointDone() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.checkpointing = false
+	t.cond.Broadcast()
+}
+
+// commit notes a transaction whose frames run from first, one for each page
+// given, and after which the database has size pages.
+func (t *tracker) commit(salt [8]byte, first uint32, pages []uint32, size uint32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.newest = undo{pages: t.pages, last: t.last, frames: t.newest.frames[:0]}
+	t.salt, t.last = salt, first+uint32(len(pages))-1
+	if !t.on {
+		return
+	}
+	for page := t.pages + 1; page <= size; page++ {
+		t.put(page, unwritten)
+	}
+	for i, page := range pages {
+		if page <= size {
+			t.put(page, first+uint32(i))
+		}
+	}
+	t.shrink(size)
+}
+
+func (t *tracker) put(page, frame uint32) {
+	t.newest.frames = append(t.newest.frames, pageFrame{page, t.frames[page]})
+	t.frames[page] = frame
+	t.dirty.add(page)
+}
+
+// shrink forgets the pages that a VACUUM gave back.
+func (t *tracker) shrink(size uint32) {
+	for page := size + 1; page <= t.pages; page++ {
+		if frame, ok := t.frames[page]; ok {
+			t.newest.frames = append(t.newest.frames, pageFrame{page, frame})
+			delete(t.frames, page)
+		}
+	}
+	t.dirty.cut(size)
+	t.pages = size
+}
+
+// follows says whether a frame begins a transaction, being the next after the
+// newest commit. Where it lies before that commit's end, SQLite gave that commit
+// up (it could not make it visible), and so does the tracker.
+func (t *tracker) follows(frame uint32) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if frame <= t.last {
+		t.revert()
+	}
+	return frame == t.last+1
+}
+
+// takeBack undoes the newest commit.
+func (t *tracker) takeBack() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.revert()
+}
+
+func (t *tracker) revert() {
+	for _, old := range slices.Backward(t.newest.frames) {
+		if old.frame == 0 {
+			delete(t.frames, old.page)
+		} else {
+			t.frames[old.page] = old.frame
+		}
+		t.dirty.add(old.page)
+	}
+	t.pages, t.last = t.newest.pages, t.newest.last
+	t.dirty.cut(t.pages)
+	t.newest = undo{pages: t.pages, last: t.last}
+}

@@ -1,0 +1,81 @@
+package cryptfs
+
+import "encoding/binary"
+
+// transaction is one connection's transaction in flight: its frames run without
+// a gap from first, each for one page; a frame that is written again (after a
+// savepoint is rolled back) takes the place of the former.
+type transaction struct {
+	first uint32
+	pages []uint32
+
+	frame  uint32 // that bears the commit; 0 before it
+	size   uint32 // of the database, from that frame
+	salted bool   // that frame's header has its salt and checksum
+	paged  bool   // that frame's page is written
+}
+
+// begin starts anew at a frame.
+func (x *transaction) begin(frame uint32) { *x = transaction{first: frame, pages: x.pages[:0]} }
+
+// header takes a frame's header into the transaction.
+func (x *transaction) header(frame, page, size uint32, salted bool) {
+	at := int(frame) - int(x.first)
+	switch {
+	case at < 0 || at > len(x.pages):
+		x.begin(frame)
+		x.pages = append(x.pages, page)
+	case at == len(x.pages):
+		x.pages = append(x.pages, page)
+	default:
+		x.pages[at] = page
+	}
+	if size != 0 {
+		x.paged = x.paged && x.frame == frame
+		x.frame, x.size, x.salted = frame, size, salted
+	}
+}
+
+// complete says whether all of the transaction is in the log. SQLite writes the
+// last header twice where the transaction had overwritten its own frames: then
+// the second, with its salt, completes it.
+func (x *transaction) complete() bool { return x.frame != 0 && x.salted && x.paged }
+
+// noteHeader follows a frame header that was written.
+func (w *walFile) noteHeader(p []byte, frame uint32) {
+	page, size := binary.BigEndian.Uint32(p), binary.BigEndian.Uint32(p[4:])
+	if w.db.track.follows(frame) && w.tx.first != frame {
+		w.tx.begin(frame)
+	}
+	w.tx.header(frame, page, size, [8]byte(p[8:16]) != [8]byte{})
+	w.commitIfComplete()
+}
+
+// notePage follows a frame's page that was written.
+func (w *walFile) notePage(frame uint32) {
+	if frame == w.tx.frame {
+		w.tx.paged = true
+		w.commitIfComplete()
+	}
+}
+
+func (w *walFile) commitIfComplete() {
+	if !w.tx.complete() {
+		return
+	}
+	n := w.tx.frame - w.tx.first + 1
+	w.db.track.commit(w.salt, w.tx.first, w.tx.pages[:n], w.tx.size)
+	w.tx.begin(w.tx.frame + 1)
+	if w.main != nil {
+		w.main.committed = true
+	}
+}
+
+// abandon takes back the commit whose sync failed, and all that is in flight.
+func (w *walFile) abandon() {
+	if w.main != nil && w.main.committed {
+		w.main.committed = false
+		w.db.track.takeBack()
+	}
+	w.tx = transaction{}
+}

@@ -1,0 +1,112 @@
+package cryptfs
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/ncruces/go-sqlite3"
+	"github.com/ncruces/go-sqlite3/util/vfsutil"
+	"github.com/ncruces/go-sqlite3/vfs"
+)
+
+// sqliteVFS is what SQLite sees of an FS.
+type sqliteVFS struct {
+	vfs.VFS // the operating system's
+	fs      *FS
+}
+
+var _ vfs.VFSFilename = sqliteVFS{}
+
+// database is what all connections to one database share.
+type database struct {
+	fs    *FS
+	name  string // base name, bound into its keys
+	path  string
+	pages *sealer
+	log   *sealer
+	track tracker
+}
+
+func (fs *FS) database(path string) *database {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	db := fs.dbs[path]
+	if db == nil {
+		name := filepath.Base(path)
+		db = &database{fs: fs, name: name, path: path,
+			pages: newSealer(fs.Keys, "db", fs.Identity, name),
+			log:   newSealer(fs.Keys, "wal", fs.Identity, name)}
+		db.track.init()
+		fs.dbs[path] = db
+	}
+	return db
+}
+
+// Open is never how SQLite asks where OpenFilename exists.
+func (v sqliteVFS) Open(_ string, flags vfs.OpenFlag) (vfs.File, vfs.OpenFlag, error) {
+	return nil, flags, sqlite3.CANTOPEN
+}
+
+// OpenFilename opens databases and their logs sealed, and everything else
+// (journals, temporary files) in memory.
+func (v sqliteVFS) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.File, vfs.OpenFlag, error) {
+	if flags&(vfs.OPEN_MAIN_DB|vfs.OPEN_WAL) == 0 {
+		return new(vfsutil.SliceFile), flags | vfs.OPEN_MEMORY, nil
+	}
+	if filepath.Dir(name.Database()) != v.fs.Dir {
+		return nil, flags, sqlite3.CANTOPEN
+	}
+	created, err := create(name.String(), flags)
+	if err != nil {
+		return nil, flags, err
+	}
+	base, out, err := vfsutil.WrapOpenFilename(v.VFS, name, flags)
+	if err != nil {
+		return nil, out, err
+	}
+	v.fs.open.Add(1)
+	f := file{File: base, db: v.fs.database(name.Database()), newborn: created}
+	if flags&vfs.OPEN_WAL != 0 {
+		main, _ := vfsutil.UnwrapFile[*mainFile](name.DatabaseFile())
+		return &walFile{file: f, main: main}, out, nil
+	}
+	return &mainFile{file: f}, out, nil
+}
+
+// create makes the file for its owner alone, where SQLite would leave that to
+// the process's mask.
+func create(path string, flags vfs.OpenFlag) (bool, error) {
+	if flags&vfs.OPEN_CREATE == 0 {
+		return false, nil
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, f.Close()
+}
+
+// Access says that no journal exists: ours never reach the disk, and one that
+// lies there is not ours.
+func (v sqliteVFS) Access(name string, flags vfs.AccessFlag) (bool, error) {
+	if strings.HasSuffix(name, journalSuffix) {
+		return false, nil
+	}
+	return v.VFS.Access(name, flags)
+}
+
+// Delete has nothing to do for a journal, which was in memory.
+func (v sqliteVFS) Delete(name string, syncDir bool) error {
+	if strings.HasSuffix(name, journalSuffix) {
+		return nil
+	}
+	if path, ok := strings.CutSuffix(name, walSuffix); ok {
+		return v.fs.database(path).track.reset([8]byte{}, func() error { return v.VFS.Delete(name, syncDir) })
+	}
+	return v.VFS.Delete(name, syncDir)
+}
