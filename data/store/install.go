@@ -1,0 +1,124 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"holdfast/data"
+)
+
+// InstallTarget takes what a new store is made of. Pages and files come in clear
+// and are sealed with the store's keys as they arrive.
+type InstallTarget interface {
+	// Pages writes data.db whole: next fills in each page in turn.
+	Pages(ctx context.Context, total uint32, next func(pgno uint32, page []byte) error) error
+	// File writes one file.
+	File(ctx context.Context, info data.FileInfo, r io.Reader) error
+}
+
+// Install makes a store out of another's pages and files, as a restore does: build
+// fills a scratch folder; then every token secret is rotated, superusers and the
+// traces of sessions are dropped, a new incarnation begins, PocketBase is tried
+// on it, and only then the folder takes its place. It answers data.ErrExists
+// where there is a store of that id.
+func (p *Pool) Install(ctx context.Context, id data.StoreID, build func(ctx context.Context, dir string, t InstallTarget) error) error {
+	return p.install(ctx, id, "restored", build)
+}
+
+func (p *Pool) install(ctx context.Context, id data.StoreID, reason string, build func(context.Context, string, InstallTarget) error) (err error) {
+	if exists(p.path(id)) {
+		return fmt.Errorf("install store %s: %w", id, data.ErrExists)
+	}
+	scratch, err := p.scratch()
+	if err != nil {
+		return fmt.Errorf("install store %s: %w", id, err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+	if err := build(ctx, scratch, &installTarget{pool: p, id: id, dir: scratch}); err != nil {
+		return fmt.Errorf("install store %s: %w", id, err)
+	}
+	if err := p.renew(ctx, id, scratch, reason); err != nil {
+		return fmt.Errorf("install store %s: %w", id, err)
+	}
+	return p.moveIn(id, scratch)
+}
+
+// scratch makes an empty folder beside the tenants'; its name can be no tenant's.
+func (p *Pool) scratch() (string, error) {
+	dir := filepath.Join(p.config.Dir, ".scratch-"+randomID())
+	return dir, os.Mkdir(dir, 0o700)
+}
+
+// moveIn puts a finished folder in its place, durably.
+func (p *Pool) moveIn(id data.StoreID, scratch string) error {
+	if err := syncTree(scratch); err != nil {
+		return fmt.Errorf("install store %s: %w", id, err)
+	}
+	parent := filepath.Dir(p.path(id))
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		return fmt.Errorf("install store %s: %w", id, err)
+	}
+	if err := os.Rename(scratch, p.path(id)); err != nil {
+		if errors.Is(err, os.ErrExist) {
+			err = data.ErrExists
+		}
+		return fmt.Errorf("install store %s: %w", id, err)
+	}
+	return errors.Join(syncDir(parent), syncDir(p.config.Dir))
+}
+
+// renew opens the new store once, gives it secrets and a life of its own, and
+// tries it through PocketBase.
+func (p *Pool) renew(ctx context.Context, id data.StoreID, dir, reason string) (err error) {
+	s, err := p.open(ctx, id, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.shut()) }()
+	if err := s.rotateSecrets(ctx); err != nil {
+		return err
+	}
+	if err := beginIncarnation(ctx, s.app, reason, p.config.Clock()); err != nil {
+		return err
+	}
+	return s.probe(ctx)
+}
+
+// probe asks PocketBase for its collections and one record of each.
+func (s *Store) probe(ctx context.Context) error {
+	collections, err := s.Collections(ctx)
+	if err != nil {
+		return fmt.Errorf("probe: %w", err)
+	}
+	for _, c := range collections {
+		if _, err := s.app.FindRecordsByFilter(c.ID, "", "", 1, 0); err != nil {
+			return fmt.Errorf("probe collection %s: %w", c.Name, err)
+		}
+	}
+	return nil
+}
+
+func randomID() string { return strings.ToLower(rand.Text())[:15] }
+
+func syncDir(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+func syncTree(root string) error {
+	return filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return syncDir(path) // a file is synced in the same way
+	})
+}

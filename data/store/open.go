@@ -1,0 +1,107 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"sync"
+
+	"github.com/pocketbase/pocketbase/core"
+	_ "github.com/pocketbase/pocketbase/migrations" // PocketBase's system tables
+
+	"holdfast/data"
+)
+
+// Store is one open store. Its methods are safe for concurrent use while it is
+// held by Acquire.
+type Store struct {
+	id       data.StoreID
+	dir      string
+	pool     *Pool
+	disk     disk
+	pages    tap
+	app      *core.BaseApp
+	mux      http.Handler
+	actors   sync.Map       // *core.BaseApp -> func() data.Actor
+	connects map[string]int // calls of connect by database; only while opening
+
+	closing context.Context // done when the store is to close: ends event streams
+	close   context.CancelFunc
+}
+
+// ID is the store's name.
+func (s *Store) ID() data.StoreID { return s.id }
+
+// Pages are the committed pages of data.db.
+func (s *Store) Pages() data.PageSource { return s.pages }
+
+// open brings a store up from its folder. It does not touch the pool's tables.
+func (p *Pool) open(ctx context.Context, id data.StoreID, dir string) (_ *Store, err error) {
+	s := &Store{id: id, dir: dir, pool: p, connects: map[string]int{}}
+	s.closing, s.close = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("open store %s: %w", id, err), s.shut())
+		}
+	}()
+	if s.disk, err = mount(p.config, id, dir); err != nil {
+		return nil, err
+	}
+	if s.pages, err = s.disk.OpenTap(ctx, dataFile); err != nil {
+		return nil, err
+	}
+	if err := s.start(ctx); err != nil {
+		return nil, errors.Join(err, s.disk.Fault())
+	}
+	return s, nil
+}
+
+// start boots PocketBase over the mounted disk.
+func (s *Store) start(ctx context.Context) error {
+	s.app = core.NewBaseApp(core.BaseAppConfig{DataDir: s.dir, DBConnect: s.connect})
+	s.quiet()
+	s.bindSettings()
+	s.bindActor()
+	s.bindTriggers()
+	s.bindGuards()
+	if err := s.app.Bootstrap(); err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	if err := s.app.RunAllMigrations(); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	if err := createFeed(ctx, s.app); err != nil {
+		return err
+	}
+	if err := verifyTriggers(ctx, s.app); err != nil {
+		return err
+	}
+	var err error
+	s.mux, err = s.newMux()
+	return err
+}
+
+// shut ends the streams and closes everything that was opened. The folder stays.
+func (s *Store) shut() error {
+	s.close()
+	var errs []error
+	if s.app != nil {
+		event := &core.TerminateEvent{}
+		event.App = s.app
+		errs = append(errs, s.app.OnTerminate().Trigger(event), s.app.ResetBootstrapState())
+	}
+	if s.pages != nil {
+		errs = append(errs, s.pages.Close())
+	}
+	if s.disk != nil {
+		errs = append(errs, s.disk.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -1,0 +1,41 @@
+package store
+
+import (
+	"errors"
+
+	"github.com/pocketbase/pocketbase/core"
+	"github.com/pocketbase/pocketbase/tools/hook"
+	"github.com/pocketbase/pocketbase/tools/router"
+)
+
+// Errors that a tenant's client may see.
+var (
+	errNoBackups = errors.New("PocketBase's backups are off: Holdfast takes snapshots")
+	errNoMail    = errors.New("no mail can be sent: set up SMTP in the settings")
+)
+
+// quiet takes off what PocketBase does by itself and a store must not: the file
+// watcher (one inotify instance each), the cron ticker (the appliance has one
+// clock), and backups, whether by cron or by route.
+func (s *Store) quiet() {
+	s.app.OnBootstrap().Unbind("__pbNotifyWatcherSystemHook__")
+	s.app.OnServe().Unbind("__pbCronStart__")
+	s.app.OnBackupCreate().BindFunc(func(*core.BackupEvent) error { return errNoBackups })
+	s.app.OnBackupRestore().BindFunc(func(*core.BackupEvent) error { return errNoBackups })
+	s.app.OnMailerSend().BindFunc(func(e *core.MailerEvent) error {
+		if !e.App.Settings().SMTP.Enabled {
+			return errNoMail // else PocketBase would call the host's sendmail
+		}
+		return e.Next()
+	})
+}
+
+// bindGuards refuses writes to _superusers from requests, batches included.
+func (s *Store) bindGuards() {
+	refuse := &hook.Handler[*core.RecordRequestEvent]{Id: "hfSuperusers", Priority: -1000, Func: func(*core.RecordRequestEvent) error {
+		return router.NewForbiddenError("Superusers are managed by Holdfast.", nil)
+	}}
+	s.app.OnRecordCreateRequest(core.CollectionNameSuperusers).Bind(refuse)
+	s.app.OnRecordUpdateRequest(core.CollectionNameSuperusers).Bind(refuse)
+	s.app.OnRecordDeleteRequest(core.CollectionNameSuperusers).Bind(refuse)
+}

@@ -1,0 +1,90 @@
+package store
+
+import (
+	"math"
+	"strings"
+
+	"github.com/pocketbase/pocketbase/core"
+	"github.com/pocketbase/pocketbase/tools/hook"
+)
+
+// maxBatchBody keeps a batch below the 16 MiB from which PocketBase spills the
+// requests within it to the temporary folder, in clear.
+const maxBatchBody = 15 << 20
+
+// forced are the settings that Holdfast decides. They live in memory; the stored
+// settings never hold them.
+func (s *Store) force(settings *core.Settings) {
+	settings.S3 = core.S3Config{
+		Enabled: true, Bucket: "files", Region: "local", Endpoint: s.filesEndpoint(),
+		AccessKey: "none", Secret: "none", ForcePathStyle: true,
+	}
+	settings.Backups = core.BackupsConfig{}
+	settings.TrustedProxy = core.TrustedProxyConfig{} // the edge sets the address
+	settings.Logs = core.LogsConfig{MaxDays: 1, MinLevel: math.MaxInt32}
+	settings.Batch.Enabled = true
+	settings.Batch.MaxRequests = max(settings.Batch.MaxRequests, 1000)
+	settings.Batch.Timeout = max(settings.Batch.Timeout, 60)
+	settings.Batch.MaxBodySize = maxBatchBody
+}
+
+// unforce puts back what is stored for the forced settings.
+func unforce(settings *core.Settings, stored forcible) {
+	settings.S3, settings.Backups, settings.TrustedProxy = stored.s3, stored.backups, stored.proxy
+	settings.Logs, settings.Batch = stored.logs, stored.batch
+}
+
+type forcible struct {
+	s3      core.S3Config
+	backups core.BackupsConfig
+	proxy   core.TrustedProxyConfig
+	logs    core.LogsConfig
+	batch   core.BatchConfig
+}
+
+func forcibleOf(settings *core.Settings) forcible {
+	return forcible{settings.S3, settings.Backups, settings.TrustedProxy, settings.Logs, settings.Batch}
+}
+
+// storedDefaults are the values kept in the database for what is forced.
+var storedDefaults = forcible{
+	backups: core.BackupsConfig{CronMaxKeep: 3},
+	logs:    core.LogsConfig{MaxDays: 1},
+	batch:   core.BatchConfig{Enabled: true, MaxRequests: 50, Timeout: 3},
+}
+
+// bindSettings forces the settings after each load, and keeps the forced ones out
+// of what is saved, however it comes to be saved.
+func (s *Store) bindSettings() {
+	s.app.OnSettingsReload().Bind(&hook.Handler[*core.SettingsReloadEvent]{Id: "hfForce", Priority: -2000, Func: func(e *core.SettingsReloadEvent) error {
+		err := e.Next()
+		s.force(e.App.Settings())
+		return err
+	}})
+	save := &hook.Handler[*core.ModelEvent]{Id: "hfUnforce", Priority: 600, Func: saveUnforced}
+	s.app.OnModelCreateExecute("_params").Bind(save)
+	s.app.OnModelUpdateExecute("_params").Bind(save)
+	s.app.OnSettingsListRequest().BindFunc(func(e *core.SettingsListRequestEvent) error {
+		unforce(e.Settings, storedDefaults)
+		return e.Next()
+	})
+}
+
+func saveUnforced(e *core.ModelEvent) error {
+	settings, ok := e.Model.(*core.Settings)
+	if !ok {
+		return e.Next()
+	}
+	forced := forcibleOf(settings)
+	unforce(settings, storedDefaults)
+	defer unforce(settings, forced)
+	return e.Next()
+}
+
+// filesEndpoint is a constant per store and holds no secret. The host names no
+// machine: the process itself answers it.
+func (s *Store) filesEndpoint() string {
+	return "http://" + strings.ToLower(s.id.Environment+"."+s.id.Tenant) + filesDomain
+}
+
+const filesDomain = ".files.internal"

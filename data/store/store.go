@@ -1,0 +1,117 @@
+// Package store runs one PocketBase app per tenant environment over sealed
+// pages, and is the only importer of PocketBase. It adds what PocketBase lacks:
+// a change feed that names the actor of each committed write, the reach of a
+// credential, sealed files, and the shutting of what would leave the store.
+// The README holds the table of PocketBase's traps and the test of each.
+package store
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"holdfast/data"
+)
+
+// Errors of this room. Wrapped with what was being done.
+var (
+	// ErrClosed answers every call on a pool that was closed.
+	ErrClosed = errors.New("the store pool is closed")
+	// ErrLostPosition means that a position is of no life of this store, or lies
+	// beyond the point where a restore cut that life off. The follower starts
+	// again from one of Incarnations.
+	ErrLostPosition = errors.New("the position is not part of this store's history")
+	// ErrReach means that the caller's reach does not cover what it asked for.
+	ErrReach = errors.New("outside the credential's reach")
+	// ErrInvalid wraps what a caller sent and PocketBase's rules refused.
+	ErrInvalid = errors.New("invalid")
+)
+
+// Names of what lies in a store's folder.
+const (
+	dataFile = "data.db"
+	auxFile  = "auxiliary.db"
+	filesDir = "files"
+)
+
+// Keys gives each store its two keys. See data.KeySource for the errors.
+type Keys interface {
+	Pages(data.StoreID) data.KeySource
+	Files(data.StoreID) data.KeySource
+}
+
+// Config is what a Pool needs. Dir and Keys are required.
+type Config struct {
+	Dir       string           // <data>/stores
+	Keys      Keys             //
+	Clock     func() time.Time // default time.Now
+	Logger    *slog.Logger     // default: nothing is logged
+	MaxOpen   int              // most stores open at once; default 500
+	IdleAfter time.Duration    // a store unused for so long is closed by Sweep; default 5 minutes
+
+	// OnCommit is told of each commit to a store's data.db. It is called from
+	// under the database and must not block. May be nil.
+	OnCommit func(data.StoreID)
+
+	// AllowOrigin says whether a page of that origin may call the store from a
+	// browser. Default: every origin, as PocketBase does; credentials are
+	// tokens in headers, never cookies.
+	AllowOrigin func(id data.StoreID, origin string) bool
+
+	MaxBody    int64 // most bytes of one request body; default 128 MiB
+	BodyMemory int64 // most bytes of all bodies held in memory at once; default 512 MiB
+}
+
+const (
+	defaultMaxOpen    = 500
+	defaultIdleAfter  = 5 * time.Minute
+	defaultMaxBody    = 128 << 20
+	defaultBodyMemory = 512 << 20
+)
+
+func (c *Config) fill() error {
+	if c.Dir == "" || c.Keys == nil {
+		return errors.New("store pool: Dir and Keys are required")
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.OnCommit == nil {
+		c.OnCommit = func(data.StoreID) {}
+	}
+	if c.AllowOrigin == nil {
+		c.AllowOrigin = func(data.StoreID, string) bool { return true }
+	}
+	c.MaxOpen = positive(c.MaxOpen, defaultMaxOpen)
+	c.IdleAfter = positive(c.IdleAfter, defaultIdleAfter)
+	c.MaxBody = positive(c.MaxBody, defaultMaxBody)
+	c.BodyMemory = positive(c.BodyMemory, defaultBodyMemory)
+	return nil
+}
+
+func positive[N int | int64 | time.Duration](n, otherwise N) N {
+	if n > 0 {
+		return n
+	}
+	return otherwise
+}
+
+// Field is one column of a collection, in PocketBase's terms ("text", "number",
+// "bool", "date", "json", "select", "relation", "file", "email", "url", ...).
+type Field struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+}
+
+// Collection describes one collection of a store.
+type Collection struct {
+	ID      string  `json:"id"`
+	Name    string  `json:"name"`
+	Type    string  `json:"type"` // base, auth, view
+	System  bool    `json:"system"`
+	Records int64   `json:"records"`
+	Fields  []Field `json:"fields"`
+}
