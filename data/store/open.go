@@ -12,6 +12,7 @@ import (
 	_ "github.com/pocketbase/pocketbase/migrations" // PocketBase's system tables
 
 	"holdfast/data"
+	"holdfast/data/cryptfs"
 )
 
 // Store is one open store. Its methods are safe for concurrent use while it is
@@ -20,8 +21,8 @@ type Store struct {
 	id       data.StoreID
 	dir      string
 	pool     *Pool
-	disk     disk
-	pages    tap
+	disk     *cryptfs.FS
+	pages    *cryptfs.Tap
 	app      *core.BaseApp
 	mux      http.Handler
 	actors   sync.Map       // *core.BaseApp -> func() data.Actor
@@ -46,7 +47,7 @@ func (p *Pool) open(ctx context.Context, id data.StoreID, dir string) (_ *Store,
 			err = errors.Join(fmt.Errorf("open store %s: %w", id, err), s.shut())
 		}
 	}()
-	if s.disk, err = mount(p.config, id, dir); err != nil {
+	if s.disk, err = cryptfs.Mount(s.mounting()); err != nil {
 		return nil, err
 	}
 	if s.pages, err = s.disk.OpenTap(ctx, dataFile); err != nil {
@@ -56,6 +57,20 @@ func (p *Pool) open(ctx context.Context, id data.StoreID, dir string) (_ *Store,
 		return nil, errors.Join(err, s.disk.Fault())
 	}
 	return s, nil
+}
+
+// mounting says how the store's databases are sealed.
+func (s *Store) mounting() cryptfs.Config {
+	return cryptfs.Config{
+		Dir:      s.dir,
+		Identity: s.id.String(),
+		Keys:     s.pool.config.Keys.Pages(s.id),
+		OnCommit: func(database string) {
+			if database == dataFile {
+				s.pool.config.OnCommit(s.id)
+			}
+		},
+	}
 }
 
 // start boots PocketBase over the mounted disk.
