@@ -2,10 +2,13 @@ package app_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -48,6 +51,27 @@ func writeItems(t testing.TB, path string, n int) {
 	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+const password = "a long pass phrase for tests"
+
+// operator makes an operator and signs in.
+func (s *server) operator(email string) *rest {
+	s.t.Helper()
+	if d := s.cliInput(password, "operator", "create", email, "--password-stdin"); d.code != 0 {
+		s.t.Fatalf("operator create: %s", d.stderr)
+	}
+	return s.signIn(email)
+}
+
+func (s *server) signIn(email string) *rest {
+	s.t.Helper()
+	c := s.guest()
+	c.want(201, "POST", "/api/v1/session", map[string]string{"email": email, "password": password})
+	if c.session == nil {
+		s.t.Fatal("signed in without a session cookie")
+	}
+	return c
 }
 
 // store is the folder of one store.
@@ -95,4 +119,29 @@ func regularFiles(t testing.TB, dir string) []string {
 		t.Fatal(err)
 	}
 	return paths
+}
+
+// exitCodeOf is the exit code in an error of exec; -1 when it never ran.
+func exitCodeOf(err error) int {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	return -1
+}
+
+func matches(pattern, text string) bool {
+	return regexp.MustCompile("(?m)" + pattern).MatchString(text)
+}
+
+// fieldOf is a field of a JSON object, as text.
+func fieldOf(t interface{ Fatalf(string, ...any) }, object, field string) string {
+	var m map[string]any
+	if err := json.Unmarshal([]byte(object), &m); err != nil {
+		t.Fatalf("%v in %q", err, object)
+	}
+	if m[field] == nil {
+		t.Fatalf("no field %s in %s", field, object)
+	}
+	return fmt.Sprint(m[field])
 }

@@ -9,7 +9,6 @@ import (
 	"mime/multipart"
 	"net"
 	"net/http"
-	"net/http/cookiejar"
 	"net/url"
 	"strings"
 	"testing"
@@ -22,6 +21,8 @@ type rest struct {
 	base string
 	key  string
 	http *http.Client
+
+	session *http.Cookie // a Secure cookie, which Go's jar would not send over plain HTTP
 }
 
 // dialLoopback resolves *.localhost as browsers do.
@@ -34,13 +35,9 @@ func dialLoopback(ctx context.Context, network, addr string) (net.Conn, error) {
 }
 
 func newREST(t testing.TB, base, key string) *rest {
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	transport := &http.Transport{DialContext: dialLoopback, MaxIdleConnsPerHost: 32}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &rest{t: t, base: base, key: key, http: &http.Client{Transport: transport, Jar: jar, Timeout: 2 * time.Minute,
+	return &rest{t: t, base: base, key: key, http: &http.Client{Transport: transport, Timeout: 2 * time.Minute,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
@@ -73,6 +70,9 @@ func (c *rest) send(method, path string, body any, headers ...string) (reply, er
 	if c.key != "" {
 		req.Header.Set("Authorization", "Bearer "+c.key)
 	}
+	if c.session != nil {
+		req.AddCookie(c.session)
+	}
 	for i := 0; i+1 < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
@@ -81,8 +81,22 @@ func (c *rest) send(method, path string, body any, headers ...string) (reply, er
 		return reply{}, err
 	}
 	defer resp.Body.Close()
+	c.keepSession(resp)
 	b, err := io.ReadAll(resp.Body)
 	return reply{resp.StatusCode, resp.Header, b}, err
+}
+
+// keepSession takes the session that an answer begins or ends.
+func (c *rest) keepSession(resp *http.Response) {
+	for _, cookie := range resp.Cookies() {
+		if cookie.Name != "__Host-holdfast" {
+			continue
+		}
+		c.session = cookie
+		if cookie.MaxAge < 0 {
+			c.session = nil
+		}
+	}
 }
 
 func encode(body any) (io.Reader, string, error) {

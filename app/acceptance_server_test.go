@@ -120,10 +120,13 @@ func (s *server) launch() {
 	}(s.cmd, s.exited)
 }
 
-func (s *server) awaitReady() error {
+func (s *server) awaitReady() error { return s.awaitStatus("/readyz") }
+
+// awaitStatus waits until a path answers 200.
+func (s *server) awaitStatus(path string) error {
 	began := time.Now()
 	for limit := time.After(60 * time.Second); ; {
-		if status, _ := plainGet(s.url() + "/readyz"); status == http.StatusOK {
+		if status, _ := plainGet(s.url() + path); status == http.StatusOK {
 			s.ready = time.Since(began)
 			return nil
 		}
