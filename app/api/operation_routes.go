@@ -24,7 +24,7 @@ func (o *Operations) Routes(reach Reacher) []Route {
 			Summary: "Show one operation", Response: Operation{}, Handler: o.serveOne,
 		},
 		{
-			Method: http.MethodPost, Path: "/api/v1/operations/{id}/cancel", Permission: OperationRead, Scope: of,
+			Method: http.MethodPost, Path: "/api/v1/operations/{id}/cancel", Permission: OperationCancel, Scope: of,
 			Summary: "Ask a running operation to stop", Status: http.StatusAccepted, Response: Operation{}, Handler: o.serveCancel,
 		},
 	}

@@ -2,44 +2,29 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
-	"database/sql"
-	"encoding/base32"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/jmoiron/sqlx"
 
 	"holdfast/data"
+	"holdfast/data/system"
 )
 
 // Database is what operations need of data/system.
 type Database interface {
+	Migrate(ctx context.Context, room string, ms []system.Migration) error
 	Update(ctx context.Context, fn func(*sqlx.Tx) error) error
 	View(ctx context.Context, fn func(*sqlx.Tx) error) error
 }
 
-// OperationsSQL is the one migration of operations, under the room name
-// "operations".
-const OperationsSQL = `
-CREATE TABLE operations (
-	id TEXT PRIMARY KEY, kind TEXT NOT NULL, target TEXT NOT NULL, store TEXT NOT NULL,
-	state TEXT NOT NULL, progress TEXT NOT NULL, result TEXT NOT NULL, error TEXT NOT NULL,
-	actor TEXT NOT NULL, created INTEGER NOT NULL, updated INTEGER NOT NULL
-) STRICT;
-CREATE INDEX operations_created ON operations (created DESC);
-CREATE INDEX operations_store ON operations (store, created DESC);
-CREATE INDEX operations_running ON operations (state) WHERE state = 'running';
-`
-
 // OperationsConfig is what Operations need.
 type OperationsConfig struct {
-	DB     Database         // required, migrated with OperationsSQL
+	DB     Database         // required
 	Clock  func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: discarded
 }
@@ -53,13 +38,16 @@ type Operations struct {
 	work   sync.WaitGroup
 }
 
-// NewOperations marks what an earlier process left running as interrupted.
+// NewOperations brings the table up to date and marks what an earlier process left running as interrupted.
 func NewOperations(ctx context.Context, c OperationsConfig) (*Operations, error) {
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := c.DB.Migrate(ctx, "operations", operationMigrations); err != nil {
+		return nil, fmt.Errorf("open operations: %w", err)
 	}
 	o := &Operations{config: c, live: map[string]*Progress{}}
 	err := c.DB.Update(ctx, func(tx *sqlx.Tx) error {
@@ -81,7 +69,7 @@ func (o *Operations) Start(ctx context.Context, kind, target, store string,
 ) (Operation, error) {
 	now := o.config.Clock().UTC().Truncate(time.Millisecond)
 	op := Operation{
-		ID: newOperationID(), Kind: kind, Target: target, Store: store, State: Running,
+		ID: system.NewID(), Kind: kind, Target: target, Store: store, State: Running,
 		Actor: data.ActorFrom(ctx).String(), Created: now, Updated: now,
 	}
 	runCtx, p, err := o.admit(ctx, op)
@@ -211,112 +199,4 @@ func (o *Operations) Wait(ctx context.Context, id string) (Operation, error) {
 		}
 	}
 	return o.Get(ctx, id)
-}
-
-// Get gives one operation as it stands now. ErrNotFound.
-func (o *Operations) Get(ctx context.Context, id string) (Operation, error) {
-	var row operationRow
-	err := o.config.DB.View(ctx, func(tx *sqlx.Tx) error {
-		return tx.GetContext(ctx, &row, `SELECT * FROM operations WHERE id = ?`, id)
-	})
-	if errors.Is(err, sql.ErrNoRows) {
-		return Operation{}, fmt.Errorf("operation %q: %w", id, data.ErrNotFound)
-	}
-	if err != nil {
-		return Operation{}, fmt.Errorf("read operation: %w", err)
-	}
-	return o.current(row)
-}
-
-// current prefers the progress in memory to the one stored.
-func (o *Operations) current(row operationRow) (Operation, error) {
-	op, err := row.operation()
-	o.mu.Lock()
-	p := o.live[row.ID]
-	o.mu.Unlock()
-	if p != nil && op.State == Running {
-		op.Progress = p.Operation().Progress
-	}
-	return op, err
-}
-
-// List gives a page, newest first.
-func (o *Operations) List(ctx context.Context, f OperationFilter, page Paging) (Page[Operation], error) {
-	where, args := f.where()
-	var rows []operationRow
-	var total int
-	err := o.config.DB.View(ctx, func(tx *sqlx.Tx) error {
-		if err := tx.GetContext(ctx, &total, `SELECT count(*) FROM operations`+where, args...); err != nil {
-			return err
-		}
-		return tx.SelectContext(ctx, &rows, `SELECT * FROM operations`+where+
-			` ORDER BY created DESC, id LIMIT ? OFFSET ?`, append(args, page.PerPage, page.Offset())...)
-	})
-	if err != nil {
-		return Page[Operation]{}, fmt.Errorf("list operations: %w", err)
-	}
-	items := make([]Operation, len(rows))
-	for i, row := range rows {
-		if items[i], err = o.current(row); err != nil {
-			return Page[Operation]{}, fmt.Errorf("list operations: %w", err)
-		}
-	}
-	return NewPage(items, page, total), nil
-}
-
-func (f OperationFilter) where() (string, []any) {
-	terms, args := []string{"true"}, []any{}
-	add := func(term string, value ...any) { terms, args = append(terms, term), append(args, value...) }
-	if f.State != "" {
-		add("state = ?", string(f.State))
-	}
-	if f.Store != "" {
-		add("store = ?", f.Store)
-	}
-	if f.Kind != "" {
-		add("kind = ?", f.Kind)
-	}
-	if !f.Reach.All {
-		tenants, _ := json.Marshal(f.Reach.Tenants) // strings always marshal
-		add("substr(store, 1, instr(store, '/') - 1) IN (SELECT value FROM json_each(?))", string(tenants))
-	}
-	return " WHERE " + strings.Join(terms, " AND "), args
-}
-
-func (o *Operations) insert(ctx context.Context, op Operation) error {
-	row, err := op.row()
-	if err != nil {
-		return err
-	}
-	return o.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		_, err := tx.NamedExecContext(ctx, `INSERT INTO operations
-			(id, kind, target, store, state, progress, result, error, actor, created, updated) VALUES
-			(:id, :kind, :target, :store, :state, :progress, :result, :error, :actor, :created, :updated)`, row)
-		return err
-	})
-}
-
-func (o *Operations) update(ctx context.Context, op Operation) error {
-	row, err := op.row()
-	if err != nil {
-		return err
-	}
-	return o.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		_, err := tx.NamedExecContext(ctx, `UPDATE operations SET state = :state, target = :target, progress = :progress,
-			result = :result, error = :error, updated = :updated WHERE id = :id`, row)
-		return err
-	})
-}
-
-// saveProgress keeps the stored row near the truth for readers of the table.
-func (o *Operations) saveProgress(ctx context.Context, op Operation) {
-	if err := o.update(ctx, op); err != nil && ctx.Err() == nil {
-		o.config.Logger.WarnContext(ctx, "progress was not stored", "operation", op.ID, "error", err)
-	}
-}
-
-func newOperationID() string {
-	var b [10]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	return strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))[:15]
 }

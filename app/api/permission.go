@@ -25,6 +25,7 @@ const (
 	TargetManage    Permission = "target.manage"
 	AuditRead       Permission = "audit.read"
 	OperationRead   Permission = "operation.read"
+	OperationCancel Permission = "operation.cancel"
 	StudioOpen      Permission = "studio.open"
 )
 
@@ -34,7 +35,7 @@ func Permissions() []Permission {
 		OperatorManage, TenantCreate, TenantRead, TenantDelete,
 		DataRead, DataWrite, SchemaManage, KeyManage,
 		SnapshotRead, SnapshotCreate, SnapshotRestore,
-		TargetRead, TargetManage, AuditRead, OperationRead, StudioOpen,
+		TargetRead, TargetManage, AuditRead, OperationRead, OperationCancel, StudioOpen,
 	}
 }
 

@@ -1,0 +1,89 @@
+// Package identity knows who is who and who may what: persons, memberships,
+// grants, sign-in, sessions, and API keys. It is the appliance's Authorizer.
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"holdfast/app/api"
+	"holdfast/data"
+)
+
+// Tenants is what identity asks of the tenants.
+type Tenants interface {
+	// Store gives the id of a tenant's environment by the tenant's slug.
+	// data.ErrNotFound when there is no such tenant or environment.
+	Store(ctx context.Context, slug, environment string) (data.StoreID, error)
+	// Slug gives a tenant's present slug by its id. data.ErrNotFound.
+	Slug(ctx context.Context, tenant string) (string, error)
+}
+
+// Config is what a Service needs.
+type Config struct {
+	DB       Database         // required
+	Sessions Values           // required: where sessions are kept, sealed
+	Recorder api.Recorder     // required
+	Tenants  Tenants          // required
+	Clock    func() time.Time // nil: time.Now
+	Logger   *slog.Logger     // nil: discarded
+	// InsecureHTTP allows a cookie without Secure, for a server that was told
+	// to serve plain HTTP to other hosts.
+	InsecureHTTP bool
+	// PasswordCost is for tests; zero means the cost that production uses.
+	PasswordCost Cost
+}
+
+// Service is the capability. It is safe for concurrent use.
+type Service struct {
+	config   Config
+	grants   *grantCache
+	sessions *sessions
+	keys     *keyCache
+	hasher   *hasher
+	accounts *backoff
+	origins  *backoff
+	setup    sync.Mutex // one setup at a time
+}
+
+// New checks the configuration and brings the tables up to date.
+func New(ctx context.Context, c Config) (*Service, error) {
+	if c.DB == nil || c.Sessions == nil || c.Recorder == nil || c.Tenants == nil {
+		return nil, errors.New("new identity: database, sessions, recorder and tenants are required")
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := c.DB.Migrate(ctx, "identity", migrations); err != nil {
+		return nil, fmt.Errorf("new identity: %w", err)
+	}
+	s := &Service{
+		config: c, grants: newGrantCache(), keys: newKeyCache(),
+		sessions: newSessions(c.Sessions, c.Clock), hasher: newHasher(c.PasswordCost),
+		accounts: newBackoff(accountPolicy, c.Clock), origins: newBackoff(addressPolicy, c.Clock),
+	}
+	return s, nil
+}
+
+// Sweep stores when keys were last used and forgets what has expired. The
+// appliance's clock calls it about once a minute.
+func (s *Service) Sweep(ctx context.Context) error {
+	s.accounts.sweep()
+	s.origins.sweep()
+	s.sessions.sweep()
+	return errors.Join(s.saveLastUsed(ctx), s.dropSetupLinks(ctx))
+}
+
+// Close stores what Sweep would.
+func (s *Service) Close() error {
+	return s.saveLastUsed(context.Background())
+}
+
+func (s *Service) now() time.Time { return s.config.Clock().UTC().Truncate(time.Millisecond) }

@@ -1,0 +1,170 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/jmoiron/sqlx"
+
+	"holdfast/app/api"
+	"holdfast/data"
+)
+
+// Routes are the capability over REST.
+func (s *Service) Routes() []api.Route {
+	return append(s.keyRoutes(), []api.Route{
+		{
+			Method: http.MethodPost, Path: "/api/v1/setup", Permission: api.Public,
+			Summary: "Make the first operator with a setup link, and sign in",
+			Request: SetupRequest{}, Response: Me{}, Status: http.StatusCreated, Handler: s.serveSetup,
+		},
+		{
+			Method: http.MethodPost, Path: "/api/v1/session", Permission: api.Public, Summary: "Sign in",
+			Request: SignInRequest{}, Response: Me{}, Status: http.StatusCreated, Handler: s.serveSignIn,
+		},
+		{
+			Method: http.MethodGet, Path: "/api/v1/session", Permission: api.Signed, Summary: "Who is signed in",
+			Response: Me{}, Handler: s.serveMe,
+		},
+		{
+			Method: http.MethodDelete, Path: "/api/v1/session", Permission: api.Signed, Summary: "Sign out", Handler: s.serveSignOut,
+		},
+		{
+			Method: http.MethodGet, Path: "/api/v1/operators", Permission: api.OperatorManage, Paged: true,
+			Summary: "List operators; filter is text in address or name", Response: api.Page[Operator]{}, Handler: s.serveOperators,
+		},
+		{
+			Method: http.MethodPost, Path: "/api/v1/operators", Permission: api.OperatorManage, Summary: "Make an operator",
+			Request: NewOperator{}, Response: Operator{}, Status: http.StatusCreated, Handler: s.serveNewOperator,
+		},
+	}...)
+}
+
+// SetupRequest uses a setup link.
+type SetupRequest struct {
+	Token string `json:"token"`
+	NewPerson
+}
+
+// SignInRequest is an address and a password.
+type SignInRequest struct {
+	Email    string `json:"email"`
+	Password string `json:"password"`
+}
+
+func (s *Service) serveSetup(w http.ResponseWriter, r *http.Request) error {
+	var in SetupRequest
+	if err := api.Read(r, &in); err != nil {
+		return err
+	}
+	address := addressOf(r.RemoteAddr)
+	if err := s.admit("", address); err != nil {
+		return err
+	}
+	p, err := s.claim(r.Context(), in.Token, in.NewPerson)
+	if err != nil {
+		return err
+	}
+	s.origins.forgive(address)
+	ctx := data.WithActor(r.Context(), data.Actor{Kind: data.Person, ID: p.ID})
+	if err := s.recordOperator(ctx, "setup", p.ID); err != nil {
+		return err
+	}
+	if err := s.signIn(w, r, p); err != nil {
+		return err
+	}
+	return s.respondMe(w, r, http.StatusCreated, data.ActorFrom(ctx))
+}
+
+// recordOperator records a new operator, or takes the account back.
+func (s *Service) recordOperator(ctx context.Context, action, person string) error {
+	err := s.record(ctx, action, person, api.OK, map[string]string{"role": Owner, "scope": Appliance})
+	return s.orUndo(ctx, err, `DELETE FROM persons WHERE id = ?`, person)
+}
+
+func (s *Service) serveSignIn(w http.ResponseWriter, r *http.Request) error {
+	var in SignInRequest
+	if err := api.Read(r, &in); err != nil {
+		return err
+	}
+	p, err := s.verify(r.Context(), in.Email, in.Password, addressOf(r.RemoteAddr))
+	if err != nil {
+		return err
+	}
+	if err := s.signIn(w, r, p); err != nil {
+		return err
+	}
+	return s.respondMe(w, r, http.StatusCreated, data.Actor{Kind: data.Person, ID: p.ID})
+}
+
+func (s *Service) serveSignOut(w http.ResponseWriter, r *http.Request) error {
+	token := s.token(r)
+	if err := s.sessions.end(r.Context(), token); err != nil {
+		return err
+	}
+	http.SetCookie(w, s.clearCookie(r))
+	w.Header().Set("Clear-Site-Data", `"cache", "storage"`)
+	if err := s.record(r.Context(), "session.end", data.ActorFrom(r.Context()).ID, api.OK, nil); err != nil {
+		return err
+	}
+	return api.NoContent(w)
+}
+
+// CreateOperator makes a person with a role on the appliance.
+func (s *Service) CreateOperator(ctx context.Context, n NewOperator) (Operator, error) {
+	if n.Role == "" {
+		n.Role = Owner
+	}
+	wrong := n.clean()
+	if n.Role != Owner {
+		wrong = append(wrong, api.FieldError{Field: "role", Message: `the one role so far is "owner"`})
+	}
+	if len(wrong) > 0 {
+		return Operator{}, api.Invalid(wrong...)
+	}
+	hash, err := s.hasher.hash(ctx, n.Password)
+	if err != nil {
+		return Operator{}, err
+	}
+	p, err := s.addOwner(ctx, n.NewPerson, hash, "")
+	if err != nil {
+		return Operator{}, err
+	}
+	if err := s.recordOperator(ctx, "operator.create", p.ID); err != nil {
+		return Operator{}, err
+	}
+	return s.operator(ctx, p.ID)
+}
+
+func (s *Service) serveNewOperator(w http.ResponseWriter, r *http.Request) error {
+	var in NewOperator
+	if err := api.Read(r, &in); err != nil {
+		return err
+	}
+	made, err := s.CreateOperator(r.Context(), in)
+	if err != nil {
+		return err
+	}
+	return api.Respond(w, http.StatusCreated, made)
+}
+
+func (s *Service) serveOperators(w http.ResponseWriter, r *http.Request) error {
+	page, err := api.ReadPage(r)
+	if err != nil {
+		return err
+	}
+	list, err := s.operators(r.Context(), page)
+	if err != nil {
+		return err
+	}
+	return api.Respond(w, http.StatusOK, list)
+}
+
+func (s *Service) operator(ctx context.Context, id string) (Operator, error) {
+	var row operatorRow
+	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return oneRow(tx.GetContext(ctx, &row, selectOperators+` WHERE p.id = ?`, Appliance, id))
+	})
+	return row.operator(), errors.Join(err)
+}
