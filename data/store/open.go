@@ -81,6 +81,7 @@ func (s *Store) start(ctx context.Context) error {
 	s.bindActor()
 	s.bindTriggers()
 	s.bindGuards()
+	s.bindStreams()
 	if err := s.app.Bootstrap(); err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
 	}

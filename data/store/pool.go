@@ -17,6 +17,7 @@ import (
 type Pool struct {
 	config   Config
 	template template
+	bodies   bodyBudget
 
 	mu     sync.Mutex
 	stores map[data.StoreID]*entry
@@ -48,7 +49,9 @@ func New(c Config) (*Pool, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("store pool: %w", err)
 	}
-	return &Pool{config: c, stores: map[data.StoreID]*entry{}}, nil
+	p := &Pool{config: c, stores: map[data.StoreID]*entry{}}
+	p.bodies.most = c.BodyMemory
+	return p, nil
 }
 
 func (p *Pool) path(id data.StoreID) string {

@@ -101,6 +101,11 @@ func (s *Store) gate(e *core.RequestEvent) error {
 	if err := s.guardSuperusers(e); err != nil {
 		return err
 	}
+	finish, err := s.keepBody(e)
+	if err != nil {
+		return err
+	}
+	defer finish()
 	ctx := e.Request.Context()
 	app, done := s.borrow(s.requestActor(ctx, e))
 	defer done()

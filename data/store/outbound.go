@@ -1,0 +1,97 @@
+//go:build cryptfiles
+
+package store
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"code.dny.dev/ssrf"
+
+	"holdfast/data"
+)
+
+// PocketBase sends everything through http.DefaultClient: its S3 calls, and what
+// a tenant's settings make it fetch (OAuth2, avatars). The client belongs to the
+// process, so this is the package's one piece of process-wide state: a transport
+// that answers the stores' own file hosts itself and lets the rest go to public
+// addresses only.
+var outbound = &dispatcher{pools: map[string]*Pool{}, public: publicTransport()}
+
+// dispatcher is the transport of http.DefaultClient.
+type dispatcher struct {
+	public http.RoundTripper
+	take   sync.Once
+
+	mu    sync.RWMutex
+	next  int
+	pools map[string]*Pool
+}
+
+// join registers a pool and gives it the label of its file hosts.
+func (d *dispatcher) join(p *Pool) string {
+	d.take.Do(func() { http.DefaultClient.Transport = d })
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.next++
+	label := strconv.Itoa(d.next)
+	d.pools[label] = p
+	return label
+}
+
+func (d *dispatcher) leave(label string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.pools, label)
+}
+
+// RoundTrip answers <environment>.<tenant>.<pool>.files.internal from the store's
+// sealed files.
+func (d *dispatcher) RoundTrip(r *http.Request) (*http.Response, error) {
+	name, ok := strings.CutSuffix(r.URL.Host, filesDomain)
+	if !ok {
+		return d.public.RoundTrip(r)
+	}
+	environment, rest, _ := strings.Cut(name, ".")
+	tenant, label, _ := strings.Cut(rest, ".")
+	d.mu.RLock()
+	p := d.pools[label]
+	d.mu.RUnlock()
+	if r.Body != nil {
+		defer r.Body.Close()
+	}
+	if p == nil {
+		return nil, fmt.Errorf("files of %s: %w", name, ErrClosed)
+	}
+	files, err := p.files(data.StoreID{Tenant: tenant, Environment: environment})
+	if err != nil {
+		return nil, err
+	}
+	return bucket{files}.answer(r), nil
+}
+
+// publicTransport dials public addresses on the web's ports only; the address is
+// looked at after the name was resolved. No proxy: it would dial for us.
+func publicTransport() *http.Transport {
+	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: ssrf.New().Safe}
+	return &http.Transport{
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, address)
+			if err != nil {
+				return nil, fmt.Errorf("http.DefaultClient serves the stores and reaches public addresses only: %w", err)
+			}
+			return conn, nil
+		},
+		ForceAttemptHTTP2:     true,
+		MaxIdleConns:          20,
+		IdleConnTimeout:       30 * time.Second,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: 30 * time.Second,
+	}
+}
