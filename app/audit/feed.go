@@ -120,11 +120,11 @@ func (s *Service) begin(ctx context.Context, log string, feed Feed, at data.Posi
 	if !ok {
 		return fmt.Errorf("no incarnation follows %v: %w", at, store.ErrLostPosition)
 	}
-	to := data.Position{Incarnation: life.ID, Sequence: life.From}
 	r, err := s.beginRecord(log, life, at)
 	if err != nil {
 		return err
 	}
+	to := startOf(life)
 	m := &move{from: at, to: to}
 	return s.submit(ctx, &job{log: log, records: []record{r}, move: m})
 }
@@ -147,14 +147,17 @@ func nextLife(lives []store.Incarnation, at data.Position) (store.Incarnation, b
 	return lives[len(lives)-1], true
 }
 
+// startOf is the position before a life's first change.
+func startOf(life store.Incarnation) data.Position {
+	return data.Position{Incarnation: life.ID, Sequence: life.From}
+}
+
 func (s *Service) beginRecord(log string, life store.Incarnation, at data.Position) (record, error) {
-	detail := map[string]string{
-		"incarnation": life.ID, "reason": life.Reason, "from": fmt.Sprint(life.From),
-	}
+	detail := map[string]string{"reason": life.Reason}
 	if at != (data.Position{}) {
 		detail["before"] = fmt.Sprintf("%s %d", at.Incarnation, at.Sequence)
 	}
-	l := leaf{Time: s.config.Clock(), Action: actionBegin, Outcome: "ok"}
+	l := leaf{Time: s.config.Clock(), Action: actionBegin, Outcome: "ok", Position: startOf(life)}
 	return seal(log, s.config.Personal(owner(log)), l, body{Actor: data.Actor{Kind: data.System}.String(), Detail: detail})
 }
 

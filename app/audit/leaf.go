@@ -28,7 +28,7 @@ type leaf struct {
 	Time       time.Time
 	Action     string
 	Outcome    string
-	Position   data.Position // zero for an entry that is not a change
+	Position   data.Position // of a change; where a life began; zero for all else
 	Commitment [32]byte
 }
 
@@ -49,7 +49,7 @@ func formatPosition(p data.Position) (string, error) {
 	if p == (data.Position{}) {
 		return "-", nil
 	}
-	if !incarnationPattern.MatchString(p.Incarnation) || p.Sequence < 1 {
+	if !incarnationPattern.MatchString(p.Incarnation) || p.Sequence < 0 {
 		return "", fmt.Errorf("format audit leaf: bad position %+v", p)
 	}
 	return p.Incarnation + " " + strconv.FormatInt(p.Sequence, 10), nil

@@ -142,7 +142,7 @@ func (c *check) open(signed string, size int64, known note.Verifiers) tlog.Tree 
 func (c *check) entry(ctx context.Context, n int64) error {
 	r, l, err := loadRecord(c.tx, c.log, n)
 	if err != nil {
-		c.report.problem("%v", describe(err))
+		c.report.problem("entry %d: %v", n, describe(err))
 		c.edge.append(tlog.Hash{})
 		return ctx.Err()
 	}

@@ -18,8 +18,8 @@ type found struct {
 }
 
 // feedCheck walks a store's change feed beside the log's leaves. Without a store
-// (the appliance's log, a destroyed tenant) it checks only that each life's
-// sequences are without gap and double.
+// (the appliance's log, a destroyed tenant) it checks only that the leaves of
+// each life are without gap and double.
 type feedCheck struct {
 	feed  Feed // nil: nothing to compare with
 	lives []store.Incarnation
@@ -29,8 +29,10 @@ type feedCheck struct {
 	read data.Position // end of page
 	done bool
 
-	last      data.Position // of the newest leaf
-	began     data.Position
+	at      data.Position // the newest leaf's
+	unknown bool          // the newest begin is of a life that the store does not know
+	begun   int64         // entry of the newest begin
+
 	changes   int64
 	withdrawn int64
 }
@@ -77,17 +79,15 @@ func (f *feedCheck) release() {
 	}
 }
 
+// begin reads the feed from where the log's following began.
 func (f *feedCheck) begin(ctx context.Context, st state) error {
-	f.began = st.Began
 	f.read = st.Began
-	if f.feed == nil {
-		return nil
+	err := f.fill(ctx)
+	if errors.Is(err, store.ErrLostPosition) && len(f.lives) > 0 {
+		f.read = startOf(f.lives[len(f.lives)-1])
+		err = f.fill(ctx)
 	}
-	if f.cutoff(st.Began) {
-		f.done = true // restored in place to before the following began
-		return nil
-	}
-	return f.fill(ctx)
+	return err
 }
 
 func (f *feedCheck) fill(ctx context.Context) error {
@@ -95,10 +95,6 @@ func (f *feedCheck) fill(ctx context.Context) error {
 		return nil
 	}
 	page, err := f.feed.Changes(ctx, f.read, maxChanges)
-	if errors.Is(err, store.ErrLostPosition) {
-		f.done = true
-		return nil
-	}
 	if err != nil {
 		return err
 	}
@@ -112,29 +108,44 @@ func (f *feedCheck) fill(ctx context.Context) error {
 
 // leaf checks one leaf's position against the leaf before it and the feed.
 func (f *feedCheck) leaf(ctx context.Context, r *Report, l found) error {
-	p := l.leaf.Position
-	if p == (data.Position{}) {
+	switch {
+	case l.leaf.Position == data.Position{}:
+		return nil
+	case l.leaf.Action == actionBegin:
+		f.life(r, l)
 		return nil
 	}
 	f.changes++
-	before := f.last
-	f.last = p
-	if !f.inOrder(r, l.n, before, p) || f.feed == nil {
+	if !f.inOrder(r, l.n, l.leaf.Position) || f.feed == nil {
 		return nil
 	}
-	if f.cutoff(p) {
+	if f.unknown || f.cutoff(l.leaf.Position) {
 		f.withdrawn++
 		return nil
 	}
 	return f.match(ctx, r, l)
 }
 
-// inOrder names doubles and gaps within one life.
-func (f *feedCheck) inOrder(r *Report, n int64, before, p data.Position) bool {
-	if before.Incarnation != p.Incarnation {
-		return f.firstOfLife(r, n, p)
+// life notes that the log follows another life from here. One that the store does
+// not know was taken back by a restore to a time before it: then another
+// must follow.
+func (f *feedCheck) life(r *Report, l found) {
+	f.at, f.begun = l.leaf.Position, l.n
+	i := slices.IndexFunc(f.lives, func(life store.Incarnation) bool { return life.ID == f.at.Incarnation })
+	f.unknown = f.feed != nil && i < 0
+	if i >= 0 && f.lives[i].From != f.at.Sequence {
+		r.problem("entry %d begins life %s after %d, the store after %d", l.n, f.at.Incarnation, f.at.Sequence, f.lives[i].From)
 	}
+}
+
+// inOrder names doubles, gaps and leaves of another life, and says whether the
+// leaf is the next one.
+func (f *feedCheck) inOrder(r *Report, n int64, p data.Position) bool {
+	before := f.at
 	switch {
+	case p.Incarnation != before.Incarnation:
+		r.problem("entry %d is foreign: change %s %d is not of the life followed there", n, p.Incarnation, p.Sequence)
+		return false
 	case p.Sequence == before.Sequence:
 		r.problem("entry %d doubles change %s %d", n, p.Incarnation, p.Sequence)
 		return false
@@ -144,26 +155,18 @@ func (f *feedCheck) inOrder(r *Report, n int64, before, p data.Position) bool {
 	case p.Sequence > before.Sequence+1 && f.feed == nil:
 		r.problem("no leaf for changes %s %d to %d", p.Incarnation, before.Sequence+1, p.Sequence-1)
 	}
-	return true
-}
-
-func (f *feedCheck) firstOfLife(r *Report, n int64, p data.Position) bool {
-	if f.feed == nil || p.Incarnation == f.began.Incarnation {
-		return true
-	}
-	if !slices.ContainsFunc(f.lives, func(l store.Incarnation) bool { return l.ID == p.Incarnation }) {
-		r.problem("entry %d is foreign: the store has no incarnation %s", n, p.Incarnation)
-		return false
-	}
+	f.at = p
 	return true
 }
 
 // cutoff says that a restore took the change back.
 func (f *feedCheck) cutoff(p data.Position) bool {
-	for i, life := range f.lives {
-		if life.ID == p.Incarnation {
-			return i+1 < len(f.lives) && p.Sequence > f.lives[i+1].From
+	after := false
+	for _, life := range f.lives {
+		if after && life.From < p.Sequence {
+			return true
 		}
+		after = after || life.ID == p.Incarnation
 	}
 	return false
 }
@@ -203,6 +206,9 @@ func (f *feedCheck) same(r *Report, l found, c data.Change) {
 // end names the changes after the last leaf that were committed before Verify
 // began. Later ones are simply not followed yet.
 func (f *feedCheck) end(ctx context.Context, r *Report) error {
+	if f.unknown {
+		r.problem("entry %d is foreign: the store has no life %s", f.begun, f.at.Incarnation)
+	}
 	for f.feed != nil {
 		if err := f.fill(ctx); err != nil {
 			return err

@@ -40,7 +40,9 @@ func (k *fixedKeys) Generation(g uint32) ([32]byte, error) {
 	return k.key(g), k.err
 }
 
-func (k *fixedKeys) key(g uint32) [32]byte { return sha256.Sum256(fmt.Appendf(nil, "%s %d", k.seed, g)) }
+func (k *fixedKeys) key(g uint32) [32]byte {
+	return sha256.Sum256(fmt.Appendf(nil, "%s %d", k.seed, g))
+}
 
 func (k *fixedKeys) rotate() {
 	k.mu.Lock()
@@ -159,6 +161,8 @@ type handFeed struct {
 	lives []store.Incarnation
 	rows  []data.Change
 	fail  error
+
+	restores int
 }
 
 func newFeed() *handFeed {
@@ -179,14 +183,19 @@ func (f *handFeed) write(n int) {
 	}
 }
 
-// restore cuts the feed after a sequence and begins a new life.
+// restore brings the feed back to what it was at a sequence, the lives too, and
+// begins a new one.
 func (f *handFeed) restore(seq int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for f.end() > seq {
 		f.rows = f.rows[:len(f.rows)-1]
 	}
-	f.lives = append(f.lives, store.Incarnation{ID: fmt.Sprintf("life%d", len(f.lives)+1), Reason: "restored", From: seq})
+	for len(f.lives) > 1 && f.lives[len(f.lives)-1].From > seq {
+		f.lives = f.lives[:len(f.lives)-1]
+	}
+	f.restores++
+	f.lives = append(f.lives, store.Incarnation{ID: fmt.Sprintf("life%d", f.restores+1), Reason: "restored", From: seq})
 }
 
 func (f *handFeed) end() int64 {
