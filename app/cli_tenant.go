@@ -1,0 +1,116 @@
+package app
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+type tenantRow struct {
+	ID           string `json:"id"`
+	Slug         string `json:"slug"`
+	Name         string `json:"name"`
+	State        string `json:"state"`
+	URL          string `json:"url"`
+	Created      string `json:"created"`
+	ParkedUntil  string `json:"parkedUntil,omitempty"`
+	Environments []struct {
+		Name  string `json:"name"`
+		State string `json:"state"`
+		URL   string `json:"url"`
+	} `json:"environments"`
+}
+
+func (c *cli) tenant() *cobra.Command {
+	return group("tenant", "Tenants: customers or teams whose data stands apart",
+		c.tenantCreate(), c.tenantList(), c.tenantShow(), c.tenantDelete(), c.tenantUndelete())
+}
+
+func (c *cli) tenantCreate() *cobra.Command {
+	var name string
+	cmd := &cobra.Command{Use: "create SLUG[/ENV]", Short: "Create a tenant, or an environment (test, dev) of one", Args: usage(cobra.ExactArgs(1))}
+	cmd.Flags().StringVar(&name, "name", "", "name for people; the slug where it is not given")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return c.with(cmd.Context(), func(cl *client) error {
+			var t tenantRow
+			path, body := "/api/v1/tenants", map[string]string{"slug": args[0], "name": name}
+			if slug, env, ok := strings.Cut(args[0], "/"); ok {
+				path, body = "/api/v1/tenants/"+slug+"/environments", map[string]string{"name": env}
+			}
+			if err := cl.call(cmd.Context(), "POST", path, body, &t); err != nil {
+				return err
+			}
+			return c.object(t, "tenant %s is ready at %s", args[0], t.URL)
+		})
+	}
+	return cmd
+}
+
+func (c *cli) tenantList() *cobra.Command {
+	return &cobra.Command{Use: "list", Short: "List tenants", Args: usage(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error {
+		return c.with(cmd.Context(), func(cl *client) error {
+			items, err := all[tenantRow](cmd.Context(), cl, "/api/v1/tenants")
+			if err != nil {
+				return err
+			}
+			return table(c, items, "SLUG NAME STATE URL", func(t tenantRow) []any { return []any{t.Slug, t.Name, t.State, t.URL} })
+		})
+	}}
+}
+
+func (c *cli) tenantShow() *cobra.Command {
+	return &cobra.Command{Use: "show SLUG", Short: "Show one tenant", Args: usage(cobra.ExactArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
+		return c.with(cmd.Context(), func(cl *client) error {
+			var t tenantRow
+			if err := cl.call(cmd.Context(), "GET", "/api/v1/tenants/"+args[0], nil, &t); err != nil {
+				return err
+			}
+			var lines strings.Builder
+			for _, e := range t.Environments {
+				fmt.Fprintf(&lines, "\n  %-5s %-8s %s", e.Name, e.State, e.URL)
+			}
+			return c.object(t, "%s (%s) %s, created %s%s", t.Slug, t.Name, t.State, t.Created, lines.String())
+		})
+	}}
+}
+
+func (c *cli) tenantDelete() *cobra.Command {
+	var yes, now bool
+	cmd := &cobra.Command{Use: "delete SLUG --yes", Short: "Delete a tenant: its keys are parked for 7 days, or destroyed with --now", Args: usage(cobra.ExactArgs(1))}
+	cmd.Flags().BoolVar(&yes, "yes", false, "yes, delete it")
+	cmd.Flags().BoolVar(&now, "now", false, "destroy the keys at once: nothing can bring the data back")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if !yes {
+			return fmt.Errorf("%w: this closes tenant %q for all who use it; say --yes", errUsage, args[0])
+		}
+		return c.with(cmd.Context(), func(cl *client) error {
+			var t tenantRow
+			path := fmt.Sprintf("/api/v1/tenants/%s?now=%t", args[0], now)
+			if err := cl.call(cmd.Context(), "DELETE", path, map[string]string{"confirm": args[0]}, &t); err != nil {
+				return err
+			}
+			return c.deleted(t, args[0])
+		})
+	}
+	return cmd
+}
+
+func (c *cli) deleted(t tenantRow, slug string) error {
+	if t.State == "destroyed" {
+		return c.object(t, "tenant %s is destroyed: its keys are gone and with them every copy of its data", slug)
+	}
+	return c.object(t, "tenant %s is deleted; until %s 'holdfast tenant undelete %s' brings it back", slug, t.ParkedUntil, slug)
+}
+
+func (c *cli) tenantUndelete() *cobra.Command {
+	return &cobra.Command{Use: "undelete SLUG", Short: "Bring a deleted tenant back within its 7 days", Args: usage(cobra.ExactArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
+		return c.with(cmd.Context(), func(cl *client) error {
+			var t tenantRow
+			if err := cl.call(cmd.Context(), "POST", "/api/v1/tenants/"+args[0]+"/undelete", nil, &t); err != nil {
+				return err
+			}
+			return c.object(t, "tenant %s is back at %s", t.Slug, t.URL)
+		})
+	}}
+}

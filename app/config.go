@@ -1,0 +1,83 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+)
+
+// Config is what an operator may choose. Every field has a flag and a
+// HOLDFAST_* variable of the same name.
+type Config struct {
+	Data         string   // data folder; default ./holdfast-data
+	KeyFile      string   // opens the root key; default <user config folder>/holdfast/root.key
+	Addr         string   // host:port to listen on; default 127.0.0.1:8090 (with domains: :443)
+	Domains      []string // public names; the first one is the base host; HTTPS is on when there is one
+	InsecureHTTP bool     // allow plain HTTP on an address that others can reach
+	RedirectAddr string   // plain HTTP that leads to HTTPS; default :80 with domains, - for none
+	ACME         string   // directory URL of the certificate authority; default Let's Encrypt
+	ACMERoots    string   // PEM file of the authority's own TLS roots; for a private one
+	Email        string   // contact given to the certificate authority
+}
+
+// DefaultConfig is what holdfast runs with when nothing is said.
+func DefaultConfig() Config {
+	c := Config{Data: "holdfast-data", Addr: "127.0.0.1:8090"}
+	if dir, err := os.UserConfigDir(); err == nil {
+		c.KeyFile = filepath.Join(dir, "holdfast", "root.key")
+	}
+	return c
+}
+
+// validate checks the configuration once and makes its paths absolute.
+func (c *Config) validate() error {
+	if c.KeyFile == "" {
+		return fmt.Errorf("%w: no folder for the key file is known; name one with --key-file", errUsage)
+	}
+	var err error
+	if c.Data, err = filepath.Abs(c.Data); err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
+	if c.KeyFile, err = filepath.Abs(c.KeyFile); err != nil {
+		return fmt.Errorf("key file: %w", err)
+	}
+	if rel, err := filepath.Rel(c.Data, c.KeyFile); err == nil && !strings.HasPrefix(rel, "..") {
+		return fmt.Errorf("%w: the key file %s lies inside the data folder, where a copy of the data would carry its own key; choose another --key-file", errUsage, c.KeyFile)
+	}
+	return nil
+}
+
+// publicAddr is where domains are served: the standard port unless another was chosen.
+func (c *Config) publicAddr() string {
+	if c.Addr == DefaultConfig().Addr {
+		return ":443"
+	}
+	return c.Addr
+}
+
+var errNoVersion = errors.New("no build information")
+
+// Version names the build: the module's version, else its revision.
+func Version() string {
+	v, err := buildVersion()
+	if err != nil {
+		return "devel"
+	}
+	return v
+}
+
+func buildVersion() (string, error) {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "", errNoVersion
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return s.Value[:12], nil
+		}
+	}
+	return "", errNoVersion
+}

@@ -1,0 +1,131 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"holdfast/app/api"
+	"holdfast/app/audit"
+	"holdfast/app/identity"
+	"holdfast/app/recovery"
+	"holdfast/app/studio"
+	"holdfast/app/tenant"
+	"holdfast/data"
+	"holdfast/data/keys"
+	"holdfast/data/store"
+	"holdfast/data/system"
+	"holdfast/data/vault"
+)
+
+// house is everything that an unsealed appliance holds open, from the ground up.
+type house struct {
+	ring       *keys.Ring
+	vault      *vault.Vault
+	system     *system.DB
+	pool       *store.Pool
+	audit      *audit.Service
+	operations *api.Operations
+	tenants    *tenant.Service
+	identity   *identity.Service
+	recovery   *recovery.Service
+	studio     *studio.Service
+	clock      *clock
+
+	closers []func() error // in the order of opening
+}
+
+// openHouse opens the rooms floor by floor. What was opened before a failure is
+// closed again.
+func openHouse(ctx context.Context, a *Appliance, ring *keys.Ring) (*house, error) {
+	h := &house{ring: ring}
+	h.opened(func() error { ring.Seal(); return nil })
+	for _, floor := range []func(context.Context, *Appliance) error{h.openGround, h.openRecords, h.openCapabilities} {
+		if err := floor(ctx, a); err != nil {
+			return nil, errors.Join(err, h.close())
+		}
+	}
+	h.startClock(a.logger, a.now)
+	return h, nil
+}
+
+func (h *house) opened(closer func() error) { h.closers = append(h.closers, closer) }
+
+// close closes in reverse order: capabilities before what they stand on.
+func (h *house) close() error {
+	var errs []error
+	for i := len(h.closers) - 1; i >= 0; i-- {
+		errs = append(errs, h.closers[i]())
+	}
+	h.closers = nil
+	return errors.Join(errs...)
+}
+
+// openGround opens vault, system database and the pool of stores.
+func (h *house) openGround(ctx context.Context, a *Appliance) (err error) {
+	if h.vault, err = vault.Open(a.folder.in("vault"), h.ring.Source(keys.System, keys.Vault)); err != nil {
+		return fmt.Errorf("open the vault: %w", err)
+	}
+	h.opened(h.vault.Close)
+	h.system, err = system.Open(ctx, system.Config{Dir: a.folder.path, Keys: h.ring.Source(keys.System, keys.Pages)})
+	if err != nil {
+		return fmt.Errorf("open the system database: %w", err)
+	}
+	h.opened(h.system.Close)
+	h.pool, err = store.New(store.Config{
+		Dir: a.folder.in("stores"), Keys: storeKeys{h.ring}, Clock: a.now, Logger: a.logger,
+		OnCommit: func(id data.StoreID) { h.audit.Nudge(id) },
+	})
+	if err != nil {
+		return fmt.Errorf("open the stores: %w", err)
+	}
+	h.opened(h.pool.Close)
+	return nil
+}
+
+// storeKeys gives each store its keys out of the keyring.
+type storeKeys struct{ ring *keys.Ring }
+
+func (k storeKeys) Pages(id data.StoreID) data.KeySource {
+	return k.ring.Source(keys.Owner(id.String()), keys.Pages)
+}
+
+func (k storeKeys) Files(id data.StoreID) data.KeySource {
+	return k.ring.Source(keys.Owner(id.String()), keys.Files)
+}
+
+// openRecords opens what every capability writes into: the audit logs and the
+// operations.
+func (h *house) openRecords(ctx context.Context, a *Appliance) (err error) {
+	h.audit, err = audit.New(ctx, audit.Config{
+		Vault: h.vault.Sub("audit/"), Signing: h.ring.Source(keys.System, keys.AuditSigning),
+		Personal: func(owner string) data.KeySource { return h.ring.Archive(keys.Owner(owner), keys.Personal) },
+		Stores:   audit.FromPool(h.pool), Clock: a.now, Logger: a.logger,
+		Resolve: func(ctx context.Context, slug, env string) (data.StoreID, error) {
+			return h.tenants.Store(ctx, slug, env)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	h.opened(h.audit.Close)
+	if err := h.system.Migrate(ctx, "operations", []system.Migration{{Name: "operations", SQL: api.OperationsSQL}}); err != nil {
+		return err
+	}
+	h.operations, err = api.NewOperations(ctx, api.OperationsConfig{DB: h.system, Clock: a.now, Logger: a.logger})
+	return err
+}
+
+// startClock gives each room its turn. It stops first of all.
+func (h *house) startClock(logger *slog.Logger, now func() time.Time) {
+	h.clock = newClock(now, logger)
+	h.clock.every(time.Minute, "close idle stores", func(_ context.Context, now time.Time) error { h.pool.Sweep(now); return nil })
+	h.clock.every(time.Minute, "audit", h.audit.Sweep)
+	h.clock.every(time.Minute, "tenants past their undelete window", h.tenants.Sweep)
+	h.clock.every(time.Minute, "sessions and links", func(ctx context.Context, _ time.Time) error { return h.identity.Sweep(ctx) })
+	h.clock.every(time.Hour, "vault garbage", func(ctx context.Context, _ time.Time) error { return h.vault.Collect(ctx) })
+	h.clock.start()
+	h.opened(func() error { h.clock.close(); return nil })
+}

@@ -1,0 +1,118 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// drainTime is how long running requests may take after SIGTERM.
+const drainTime = 20 * time.Second
+
+func (c *cli) serve() *cobra.Command {
+	cmd := &cobra.Command{Use: "serve", Short: "Run the appliance", Args: usage(cobra.NoArgs)}
+	f := cmd.Flags()
+	f.StringVar(&c.config.Addr, "addr", c.config.Addr, "HOST:PORT to listen on")
+	f.StringSliceVar(&c.config.Domains, "domain", nil, "public name, the first is the console's; turns HTTPS on")
+	f.BoolVar(&c.config.InsecureHTTP, "insecure-http", false, "allow plain HTTP on an address that others can reach")
+	f.StringVar(&c.config.RedirectAddr, "redirect-addr", "", "HOST:PORT of plain HTTP that leads to HTTPS, - for none; :80 with --domain")
+	f.StringVar(&c.config.ACME, "acme", "", "directory URL of the certificate authority; Let's Encrypt where it is not given")
+	f.StringVar(&c.config.ACMERoots, "acme-roots", "", "PEM file with the roots that the certificate authority's own server is trusted by")
+	f.StringVar(&c.config.Email, "email", "", "contact for the certificate authority")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return c.runServer(cmd.Context()) }
+	return cmd
+}
+
+func (c *cli) runServer(ctx context.Context) error {
+	if err := c.config.validate(); err != nil {
+		return err
+	}
+	began := time.Now()
+	a, err := OpenAppliance(ctx, c.config, serverLogger(c.stderr))
+	if err != nil {
+		return err
+	}
+	// Before anything else can fail: this key is shown once.
+	if code := a.RecoveryKey(); code != "" {
+		fmt.Fprintf(c.stdout, recoveryText, code, c.config.KeyFile)
+	}
+	err = a.Listen(ctx)
+	if err == nil {
+		c.greet(ctx, a, time.Since(began))
+		err = a.Wait(ctx)
+	}
+	return errors.Join(err, a.Close())
+}
+
+// greet prints what a person needs next: where the console is, and the setup
+// link until somebody has used it.
+func (c *cli) greet(ctx context.Context, a *Appliance, took time.Duration) {
+	fmt.Fprintf(c.stdout, "Holdfast serves %s (ready in %d ms)\n", a.BaseURL(), took.Milliseconds())
+	if a.Sealed() {
+		fmt.Fprintf(c.stdout, "It is sealed: %v\nUnseal it at %s or with: holdfast unseal --recovery-key-stdin\n", a.sealedWhy(), a.BaseURL())
+		return
+	}
+	link, err := a.SetupLink(ctx)
+	if err != nil {
+		fmt.Fprintf(c.stderr, "holdfast: no setup link: %v\n", err)
+	}
+	if link != "" {
+		fmt.Fprintf(c.stdout, setupText, link)
+	}
+}
+
+const recoveryText = `Recovery key, shown this once. Write it down and keep it away from this host:
+
+    %s
+
+It opens the data when the key file is lost: %s
+
+`
+
+const setupText = `Nobody can sign in yet. Make the first account here (one use, 30 minutes):
+
+    %s
+
+Then create a tenant:  holdfast tenant create acme
+`
+
+func serverLogger(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelInfo}))
+}
+
+// quietLogger keeps a command's error output for what went wrong.
+func quietLogger(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelError}))
+}
+
+func (c *cli) unseal() *cobra.Command {
+	var passphrase, recovery bool
+	cmd := &cobra.Command{Use: "unseal --passphrase-stdin|--recovery-key-stdin", Short: "Unseal a running server", Args: usage(cobra.NoArgs)}
+	cmd.Flags().BoolVar(&passphrase, "passphrase-stdin", false, "read the passphrase from standard input")
+	cmd.Flags().BoolVar(&recovery, "recovery-key-stdin", false, "read the recovery key from standard input")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if passphrase == recovery {
+			return fmt.Errorf("%w: say --passphrase-stdin or --recovery-key-stdin", errUsage)
+		}
+		secret, err := c.secret()
+		if err != nil {
+			return err
+		}
+		field := "recoveryKey"
+		if passphrase {
+			field = "passphrase"
+		}
+		return c.with(cmd.Context(), func(cl *client) error {
+			if err := cl.call(cmd.Context(), "POST", "/api/v1/unseal", map[string]string{field: secret}, nil); err != nil {
+				return err
+			}
+			return c.object(map[string]any{"sealed": false}, "the appliance is unsealed")
+		})
+	}
+	return cmd
+}
