@@ -21,7 +21,7 @@ import (
 func (r *Ring) edit(what string, owner Owner, forget bool, fn func([]record) ([]record, error)) error {
 	r.change.Lock()
 	defer r.change.Unlock()
-	if r.root.key == nil {
+	if r.root.empty() {
 		return fmt.Errorf("%s %s: %w", what, owner, data.ErrSealed)
 	}
 	before := r.owners[owner]
@@ -216,8 +216,12 @@ func (r *Ring) tidy() error {
 	if err := errors.Join(removeLeftovers(path, r.now()), removeLeftovers(prev, r.now())); err != nil {
 		return fmt.Errorf("tidy keyring: %w", err)
 	}
+	gone := r.tombstones()
+	if len(gone) == 0 {
+		return nil
+	}
 	old, err := readRing(prev, r.root)
-	if err != nil || !r.outlived(old) {
+	if err != nil || !outlived(old.records, gone) {
 		return nil // a damaged previous generation is told by Check
 	}
 	c := content{serial: r.serial, salt: random32(), records: sorted(r.owners)}
@@ -227,10 +231,19 @@ func (r *Ring) tidy() error {
 	return nil
 }
 
-func (r *Ring) outlived(old content) bool {
+func (r *Ring) tombstones() map[recordName]bool {
 	gone := map[recordName]bool{}
-	for _, k := range sorted(r.owners) {
-		gone[k.name()] = k.state == Destroyed
+	for _, ks := range r.owners {
+		for _, k := range ks {
+			if k.state == Destroyed {
+				gone[k.name()] = true
+			}
+		}
 	}
-	return slices.ContainsFunc(old.records, func(k record) bool { return k.wrap != nil && gone[k.name()] })
+	return gone
+}
+
+// outlived says whether an older keyring still holds a key destroyed since.
+func outlived(old []record, gone map[recordName]bool) bool {
+	return slices.ContainsFunc(old, func(k record) bool { return k.wrap != nil && gone[k.name()] })
 }

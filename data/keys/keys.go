@@ -67,7 +67,7 @@ type Root struct{ key *[32]byte }
 // ID names the root key without telling anything of it: hexadecimal, the same
 // in the slots and in the keyring that belong together. Empty for the zero Root.
 func (r Root) ID() string {
-	if r.key == nil {
+	if r.empty() {
 		return ""
 	}
 	id := r.id()
@@ -80,6 +80,9 @@ func (r Root) Wipe() {
 		clear(r.key[:])
 	}
 }
+
+// empty says that there is no key, or one that was wiped.
+func (r Root) empty() bool { return r.key == nil || *r.key == [32]byte{} }
 
 // Format hides the key from every verb of package fmt.
 func (Root) Format(s fmt.State, _ rune) { _, _ = s.Write([]byte(redacted)) }

@@ -60,7 +60,7 @@ type Entry struct {
 
 // CreateRing makes an empty keyring in dir; data.ErrExists if one is there.
 func CreateRing(dir string, root Root) (*Ring, error) {
-	if root.key == nil {
+	if root.empty() {
 		return nil, fmt.Errorf("create keyring: %w", data.ErrSealed)
 	}
 	if err := makeDir(dir); err != nil {
@@ -84,7 +84,7 @@ func CreateRing(dir string, root Root) (*Ring, error) {
 // data.ErrNewer for a later format, ErrWrongKey under another root key,
 // ErrExposed when others can read it.
 func OpenRing(dir string, root Root) (*Ring, error) {
-	if root.key == nil {
+	if root.empty() {
 		return nil, fmt.Errorf("open keyring: %w", data.ErrSealed)
 	}
 	if err := refuseExposed(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -279,7 +279,7 @@ func (r *Ring) moveAll(ks []record, to func(record) State) error {
 // Rewrap puts the whole keyring under a new root key. The slots must hold both
 // until it returns.
 func (r *Ring) Rewrap(root Root) error {
-	if root.key == nil {
+	if root.empty() {
 		return fmt.Errorf("rewrap keyring: %w", data.ErrSealed)
 	}
 	r.change.Lock()
@@ -331,7 +331,7 @@ func (r *Ring) Check() error {
 	r.mu.RLock()
 	root := r.root
 	r.mu.RUnlock()
-	if root.key == nil {
+	if root.empty() {
 		return data.ErrSealed
 	}
 	_, err := readRing(filepath.Join(r.dir, RingFile), root)
@@ -343,7 +343,7 @@ func (r *Ring) Check() error {
 }
 
 func sorted(owners map[Owner][]record) []record {
-	var all []record
+	all := make([]record, 0, len(owners)*4)
 	for _, owner := range slices.Sorted(maps.Keys(owners)) {
 		all = append(all, owners[owner]...)
 	}

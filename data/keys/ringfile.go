@@ -18,6 +18,7 @@ const (
 	ringLimit   = 256 << 20
 	wrapSize    = 32 + sealOverhead
 	printSize   = 16
+	recordUsual = 160 // what an entry usually takes; only a hint
 )
 
 var (
@@ -75,7 +76,7 @@ func formatRing(root Root, c content) []byte {
 	b = append(b, id[:]...)
 	b = binary.BigEndian.AppendUint64(b, c.serial)
 	b = append(b, c.salt[:]...)
-	var body []byte
+	body := make([]byte, 0, len(c.records)*recordUsual)
 	for _, r := range c.records {
 		body = r.append(body)
 	}
@@ -130,7 +131,7 @@ func parseRing(root Root, b []byte) (content, error) {
 var errRecord = errors.New("malformed entry")
 
 func parseRecords(b []byte, count uint32) ([]record, error) {
-	var records []record
+	records := make([]record, 0, min(int(count), len(b)/recordTail))
 	for len(b) > 0 {
 		r, rest, err := parseRecord(b)
 		if err != nil {
@@ -168,7 +169,7 @@ func parseRecord(b []byte) (r record, rest []byte, err error) {
 	if len(b) < wrapSize {
 		return r, nil, errRecord
 	}
-	r.wrap = bytes.Clone(b[:wrapSize])
+	r.wrap = b[:wrapSize:wrapSize]
 	return r, b[wrapSize:], nil
 }
 

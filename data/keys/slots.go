@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,7 +28,8 @@ type Slots struct {
 
 	mu    sync.Mutex
 	cells []slotCell
-	seal  []byte // what the seal cell holds; nil when it is damaged or gone
+	seal  []byte // the seal cell; nil when it is damaged or gone
+	file  []byte // as last read or written; nil before the first write
 }
 
 // slotCell keeps the bytes as read, so that a rewrite changes no other slot.
@@ -82,6 +84,7 @@ func OpenSlots(path string) (*Slots, error) {
 }
 
 func (s *Slots) parse(b []byte) error {
+	s.file = b
 	usable := 0
 	for i := 0; len(b) > 0; i++ {
 		raw := b[:min(cellSize, len(b))]
@@ -247,7 +250,7 @@ func (s *Slots) Remove(root Root, id string) error {
 
 // owns says whether root is the key that these slots wrap.
 func (s *Slots) owns(root Root) error {
-	if root.key == nil {
+	if root.empty() {
 		return data.ErrSealed
 	}
 	for _, c := range s.cells {
@@ -265,11 +268,27 @@ func (s *Slots) write(root Root, cells []slotCell) error {
 	cells = slices.DeleteFunc(cells, func(c slotCell) bool { return len(c.raw) < cellSize })
 	file := joinCells(cells)
 	seal := sealCell(root, file)
-	if err := replaceShredding(s.path, append(file, seal...)); err != nil {
+	file = append(file, seal...)
+	if err := s.stillOurs(); err != nil {
 		return fmt.Errorf("write %s: %w", s.path, err)
 	}
-	s.cells, s.seal = cells, seal
+	if err := replaceShredding(s.path, file); err != nil {
+		return fmt.Errorf("write %s: %w", s.path, err)
+	}
+	s.cells, s.seal, s.file = cells, seal, file
 	return nil
+}
+
+// stillOurs refuses to go on over what another process wrote meanwhile.
+func (s *Slots) stillOurs() error {
+	b, err := os.ReadFile(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err == nil && !bytes.Equal(b, s.file) {
+		err = fmt.Errorf("the file changed meanwhile: %w", data.ErrBusy)
+	}
+	return err
 }
 
 func joinCells(cells []slotCell) (file []byte) {

@@ -85,7 +85,7 @@ func (r *Ring) unwrapped(k record) ([32]byte, error) {
 		return *key, nil
 	}
 	r.mu.RUnlock()
-	if root.key == nil {
+	if root.empty() {
 		return [32]byte{}, data.ErrSealed
 	}
 	return r.unwrapAndKeep(k)
@@ -94,7 +94,7 @@ func (r *Ring) unwrapped(k record) ([32]byte, error) {
 func (r *Ring) unwrapAndKeep(k record) ([32]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.root.key == nil {
+	if r.root.empty() {
 		return [32]byte{}, data.ErrSealed
 	}
 	key, err := unwrap(r.root, k)
