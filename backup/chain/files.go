@@ -1,0 +1,254 @@
+package chain
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"holdfast/backup"
+	"holdfast/data"
+)
+
+// errUnsettled means that a file which the pages may refer to vanished before it
+// was read; taken again, the pages no longer refer to it.
+var errUnsettled = errors.New("files changed while they were read")
+
+const (
+	listing   = 1000 // files asked for at once
+	uploading = 4    // requests under way at the same time
+)
+
+// holder is a file tree that can put deletions off. With it the pairing of
+// pages and files is exact; without, a file that is written after the first
+// listing and deleted before the second escapes.
+type holder interface{ HoldDeletes() (release func()) }
+
+// fileScan pairs files with pages. A store writes a file before the record that
+// refers to it commits, and deletes it after the record is gone. So what the
+// pages refer to was there when they were read: it is in the listing before, or
+// in the one after. The union of both is kept; a file that is gone from the
+// second leaves the tree with the next snapshot.
+type fileScan struct {
+	chain *Chain
+	d     *draft
+	tree  data.FileTree // nil: carry the tree over
+	first map[string]data.FileInfo
+
+	mu   sync.Mutex
+	puts map[string]backup.File
+	gone map[string]bool // vanished while being read
+	have map[string]bool // chunks put by this scan
+}
+
+func newFileScan(c *Chain, d *draft, tree data.FileTree) *fileScan {
+	return &fileScan{chain: c, d: d, tree: tree, puts: map[string]backup.File{}, gone: map[string]bool{}, have: map[string]bool{}}
+}
+
+func (f *fileScan) hold() (release func()) {
+	if h, ok := f.tree.(holder); ok {
+		return h.HoldDeletes()
+	}
+	return func() {}
+}
+
+// before ships what is there now. Files that vanish meanwhile were unreferenced
+// by then.
+func (f *fileScan) before(ctx context.Context) (err error) {
+	if f.tree == nil {
+		return nil
+	}
+	if f.first, err = f.list(ctx); err != nil {
+		return err
+	}
+	if err := f.ship(ctx, f.first); err != nil {
+		return err
+	}
+	maps.DeleteFunc(f.first, func(name string, _ data.FileInfo) bool { return f.gone[name] })
+	return nil
+}
+
+// after ships what came meanwhile and works out the changes of the tree.
+func (f *fileScan) after(ctx context.Context, last bool) error {
+	if f.tree == nil {
+		return nil
+	}
+	clear(f.gone)
+	second, err := f.list(ctx)
+	if err != nil {
+		return err
+	}
+	if err := f.ship(ctx, second); err != nil {
+		return err
+	}
+	if len(f.gone) > 0 && !last {
+		return errUnsettled
+	}
+	f.d.missing = len(f.gone)
+	f.d.changes = f.changes(second)
+	return nil
+}
+
+func (f *fileScan) changes(second map[string]data.FileInfo) []backup.Change {
+	var list []backup.Change
+	for _, file := range f.puts {
+		list = append(list, backup.Change{Put: &file})
+	}
+	for _, name := range f.d.from.tree.Names() {
+		_, inFirst := f.first[name]
+		_, inSecond := second[name]
+		if !inFirst && !inSecond {
+			list = append(list, backup.Change{Drop: name})
+		}
+	}
+	slices.SortFunc(list, func(a, b backup.Change) int { return strings.Compare(a.Name(), b.Name()) })
+	return list
+}
+
+func (f *fileScan) list(ctx context.Context) (map[string]data.FileInfo, error) {
+	all := map[string]data.FileInfo{}
+	for after := ""; ; {
+		page, err := f.tree.List(ctx, "", after, listing)
+		if err != nil {
+			return nil, fmt.Errorf("list files: %w", err)
+		}
+		for _, info := range page {
+			all[info.Name] = info
+			after = info.Name
+		}
+		if len(page) < listing {
+			return all, nil
+		}
+	}
+}
+
+// ship puts the content of every file that is not as the tree has it.
+func (f *fileScan) ship(ctx context.Context, files map[string]data.FileInfo) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(uploading)
+	for _, info := range files {
+		if f.known(info) {
+			continue
+		}
+		g.Go(func() error {
+			file, err := f.file(ctx, info.Name)
+			return f.took(info.Name, file, err)
+		})
+	}
+	return g.Wait()
+}
+
+func (f *fileScan) known(info data.FileInfo) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	file, ok := f.puts[info.Name]
+	if !ok {
+		file, ok = f.d.from.tree.Get(info.Name)
+	}
+	return ok && file.Size == info.Size && file.ETag == info.ETag && file.Modified.Equal(info.Modified)
+}
+
+func (f *fileScan) took(name string, file backup.File, err error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if errors.Is(err, data.ErrNotFound) {
+		f.gone[name] = true
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("ship file: %w", err) // without its name, which is content
+	}
+	f.puts[name] = file
+	return nil
+}
+
+func (f *fileScan) file(ctx context.Context, name string) (backup.File, error) {
+	r, info, err := f.tree.Open(ctx, name)
+	if err != nil {
+		return backup.File{}, err
+	}
+	defer r.Close() //nolint:errcheck // only read
+	info.Modified = info.Modified.UTC()
+	file := backup.File{FileInfo: info, Chunks: []backup.Chunk{}}
+	buf := make([]byte, min(info.Size, backup.ChunkSize))
+	for left := info.Size; left > 0; {
+		chunk := buf[:min(left, backup.ChunkSize)]
+		if _, err := io.ReadFull(r, chunk); err != nil {
+			return file, fmt.Errorf("read: %w", err)
+		}
+		id, err := f.chunk(ctx, chunk)
+		if err != nil {
+			return file, err
+		}
+		file.Chunks = append(file.Chunks, backup.Chunk{ID: id, Size: int64(len(chunk))})
+		left -= int64(len(chunk))
+	}
+	return file, nil
+}
+
+// chunk puts a piece of content unless the target has it. Content needs no
+// staging: its name says what it must be, so a crash leaves nothing in the way.
+func (f *fileScan) chunk(ctx context.Context, plain []byte) (string, error) {
+	codec := f.chain.codec
+	id, err := codec.ContentID(plain)
+	if err != nil || f.has(id) {
+		return id, err
+	}
+	h := f.d.header
+	h.Kind, h.Previous = backup.Files, f.d.previous
+	object, err := codec.Seal(h, backup.ContentName(codec.Store(), id), plain)
+	if err != nil {
+		return "", err
+	}
+	put, err := f.chain.putContent(ctx, id, object)
+	if err != nil {
+		return "", err
+	}
+	f.mark(id, put, int64(len(object)))
+	return id, nil
+}
+
+func (f *fileScan) has(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.have[id] || f.d.from.chunks[id] > 0
+}
+
+func (f *fileScan) mark(id string, put bool, size int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.have[id] = true
+	if put {
+		f.d.chunks++
+		f.d.content += size
+	}
+}
+
+// putContent reports whether the object had to be put. One of that name that
+// cannot be opened is replaced: it is of no use to anyone.
+func (c *Chain) putContent(ctx context.Context, id string, object []byte) (bool, error) {
+	name := backup.ContentName(c.cfg.Store, id)
+	err := c.put(ctx, name, object, backup.PutOptions{IfNoneMatch: true})
+	if !errors.Is(err, data.ErrExists) {
+		return true, err
+	}
+	there, err := backup.Fetch(ctx, c.cfg.Target, name, backup.MaxObject)
+	if err == nil {
+		_, err = c.codec.OpenContent(id, there)
+	}
+	if unusable(err) {
+		return true, c.put(ctx, name, object, backup.PutOptions{})
+	}
+	return false, err
+}
+
+func (c *Chain) put(ctx context.Context, name string, object []byte, o backup.PutOptions) error {
+	return c.cfg.Target.Put(ctx, name, bytes.NewReader(object), int64(len(object)), o)
+}

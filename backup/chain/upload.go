@@ -1,0 +1,107 @@
+package chain
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"holdfast/backup"
+	"holdfast/data"
+)
+
+// errConflict means that other bytes stand under the name of a part.
+var errConflict = errors.New("a part of this name is on the target with other content")
+
+// confirm puts the pending snapshot on the target, its manifest last, and
+// records that it is there. It resumes what a crash or an error left.
+func (c *Chain) confirm(ctx context.Context) error {
+	p := c.pending
+	if p == nil {
+		return nil
+	}
+	if err := c.upload(ctx, p); err != nil {
+		return err
+	}
+	if err := c.journal.append(p.record, c.state); err != nil {
+		return err
+	}
+	c.confirmed = p.record.meta
+	c.dropPending()
+	return nil
+}
+
+func (c *Chain) upload(ctx context.Context, p *pending) error {
+	manifest := len(p.items) - 1
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(uploading)
+	for i := range manifest {
+		g.Go(func() error { return c.uploadItem(gctx, p, i, errConflict) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return c.uploadItem(ctx, p, manifest, backup.ErrFenced)
+}
+
+// uploadItem puts one object. A taken name is as good if the bytes are ours: an
+// answer was lost, or a crash came between.
+func (c *Chain) uploadItem(ctx context.Context, p *pending, i int, foreign error) error {
+	if p.done[i] {
+		return nil
+	}
+	it := p.items[i]
+	err := c.cfg.Target.Put(ctx, it.Name, p.reader(i), it.Size, backup.PutOptions{IfNoneMatch: true})
+	if errors.Is(err, data.ErrExists) {
+		err = c.compare(ctx, it.Name, it.SHA256, foreign)
+	}
+	if err != nil {
+		return fmt.Errorf("upload: %w", err)
+	}
+	p.done[i] = true
+	return nil
+}
+
+// compare answers foreign unless the object has the hash.
+func (c *Chain) compare(ctx context.Context, name string, want backup.Hash, foreign error) error {
+	object, err := backup.Fetch(ctx, c.cfg.Target, name, backup.MaxObject)
+	if err == nil && sha256.Sum256(object) == want {
+		return nil
+	}
+	if err == nil || errors.Is(err, backup.ErrFormat) {
+		return fmt.Errorf("%s: %w", name, foreign)
+	}
+	return err
+}
+
+// reconcile compares the state with the target once: a target that lost the
+// chain needs a base, one that somebody else wrote to is left alone.
+func (c *Chain) reconcile(ctx context.Context) error {
+	if c.checked || c.confirmed.Sequence == 0 {
+		return nil
+	}
+	name := backup.ManifestName(c.cfg.Store, c.confirmed.Sequence)
+	err := c.compare(ctx, name, c.confirmed.Manifest, backup.ErrFenced)
+	if errors.Is(err, data.ErrNotFound) {
+		c.forget(fmt.Errorf("%s is no longer on the target", name))
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	c.checked = true
+	return nil
+}
+
+// newest finds the last manifest on the target: its sequence and hash, zero
+// without one.
+func (c *Chain) newest(ctx context.Context) (int64, backup.Hash, error) {
+	sequence, err := backup.Newest(ctx, c.cfg.Target, c.cfg.Store)
+	if err != nil || sequence == 0 {
+		return 0, backup.Hash{}, err
+	}
+	object, err := backup.Fetch(ctx, c.cfg.Target, backup.ManifestName(c.cfg.Store, sequence), backup.MaxObject)
+	return sequence, sha256.Sum256(object), err
+}
