@@ -27,7 +27,7 @@ const feedSchema = `
 CREATE TABLE IF NOT EXISTS _incarnations(
 	id TEXT PRIMARY KEY, began INTEGER NOT NULL, reason TEXT NOT NULL, "from" INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS _changes(
-	seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, actor TEXT NOT NULL, op TEXT NOT NULL,
+	seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, actor TEXT NOT NULL, op TEXT NOT NULL,
 	collection TEXT NOT NULL, record TEXT NOT NULL, fields TEXT NOT NULL) STRICT`
 
 // createFeed makes the feed's tables where they are missing.

@@ -1,5 +1,3 @@
-//go:build cryptfiles
-
 package store
 
 import (

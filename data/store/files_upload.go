@@ -1,5 +1,3 @@
-//go:build cryptfiles
-
 package store
 
 import (
@@ -76,14 +74,24 @@ func (b bucket) putPart(r *http.Request, q url.Values) (*http.Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("part number: %w", err)
 	}
-	err = b.files.PutPart(r.Context(), q.Get("uploadId"), number, bodyOf(r))
+	etag, err := b.files.PutPart(r.Context(), q.Get("uploadId"), number, bodyOf(r))
 	res := empty(http.StatusOK)
-	res.Header.Set("ETag", strconv.Quote(strconv.Itoa(number)))
+	res.Header.Set("ETag", strconv.Quote(etag))
 	return res, err
 }
 
 func (b bucket) completeUpload(r *http.Request, q url.Values) (*http.Response, error) {
-	if _, err := b.files.Complete(r.Context(), q.Get("uploadId")); err != nil {
+	var order struct {
+		Part []struct{ PartNumber int }
+	}
+	if err := xml.NewDecoder(bodyOf(r)).Decode(&order); err != nil {
+		return nil, fmt.Errorf("parts: %w", err)
+	}
+	numbers := make([]int, len(order.Part))
+	for i, part := range order.Part {
+		numbers[i] = part.PartNumber
+	}
+	if _, err := b.files.Complete(r.Context(), q.Get("uploadId"), numbers); err != nil {
 		return nil, err
 	}
 	return document(struct {

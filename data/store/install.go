@@ -32,6 +32,9 @@ func (p *Pool) Install(ctx context.Context, id data.StoreID, build func(ctx cont
 }
 
 func (p *Pool) install(ctx context.Context, id data.StoreID, reason string, build func(context.Context, string, InstallTarget) error) (err error) {
+	if err := checkID(id); err != nil {
+		return err
+	}
 	if exists(p.path(id)) {
 		return fmt.Errorf("install store %s: %w", id, data.ErrExists)
 	}
@@ -40,7 +43,7 @@ func (p *Pool) install(ctx context.Context, id data.StoreID, reason string, buil
 		return fmt.Errorf("install store %s: %w", id, err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	if err := build(ctx, scratch, &installTarget{pool: p, id: id, dir: scratch}); err != nil {
+	if err := build(ctx, scratch, &installTarget{config: p.config, id: id, dir: scratch}); err != nil {
 		return fmt.Errorf("install store %s: %w", id, err)
 	}
 	if err := p.renew(ctx, id, scratch, reason); err != nil {
@@ -76,15 +79,15 @@ func (p *Pool) moveIn(id data.StoreID, scratch string) error {
 // renew opens the new store once, gives it secrets and a life of its own, and
 // tries it through PocketBase.
 func (p *Pool) renew(ctx context.Context, id data.StoreID, dir, reason string) (err error) {
-	s, err := p.open(ctx, id, dir)
+	s, err := p.open(ctx, id, dir, p.config.Keys)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.shut()) }()
-	if err := s.rotateSecrets(ctx); err != nil {
+	if err := beginIncarnation(ctx, s.app, reason, p.config.Clock()); err != nil {
 		return err
 	}
-	if err := beginIncarnation(ctx, s.app, reason, p.config.Clock()); err != nil {
+	if err := s.rotateSecrets(ctx); err != nil {
 		return err
 	}
 	return s.probe(ctx)

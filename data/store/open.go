@@ -21,6 +21,7 @@ type Store struct {
 	id       data.StoreID
 	dir      string
 	pool     *Pool
+	keys     Keys
 	disk     *cryptfs.FS
 	pages    *cryptfs.Tap
 	app      *core.BaseApp
@@ -39,8 +40,8 @@ func (s *Store) ID() data.StoreID { return s.id }
 func (s *Store) Pages() data.PageSource { return s.pages }
 
 // open brings a store up from its folder. It does not touch the pool's tables.
-func (p *Pool) open(ctx context.Context, id data.StoreID, dir string) (_ *Store, err error) {
-	s := &Store{id: id, dir: dir, pool: p, connects: map[string]int{}}
+func (p *Pool) open(ctx context.Context, id data.StoreID, dir string, keys Keys) (_ *Store, err error) {
+	s := &Store{id: id, dir: dir, pool: p, keys: keys, connects: map[string]int{}}
 	s.closing, s.close = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -64,7 +65,7 @@ func (s *Store) mounting() cryptfs.Config {
 	return cryptfs.Config{
 		Dir:      s.dir,
 		Identity: s.id.String(),
-		Keys:     s.pool.config.Keys.Pages(s.id),
+		Keys:     s.keys.Pages(s.id),
 		OnCommit: func(database string) {
 			if database == dataFile {
 				s.pool.config.OnCommit(s.id)

@@ -1,5 +1,3 @@
-//go:build cryptfiles
-
 package store
 
 import (
@@ -69,7 +67,7 @@ func (d *dispatcher) RoundTrip(r *http.Request) (*http.Response, error) {
 	if p == nil {
 		return nil, fmt.Errorf("files of %s: %w", name, ErrClosed)
 	}
-	files, err := p.files(data.StoreID{Tenant: tenant, Environment: environment})
+	files, err := p.filesOf(data.StoreID{Tenant: tenant, Environment: environment})
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,8 +20,11 @@ type Pool struct {
 	template template
 	bodies   bodyBudget
 
+	label string // of the stores' file hosts in this process
+
 	mu     sync.Mutex
 	stores map[data.StoreID]*entry
+	trees  map[data.StoreID]*tree
 	closed bool
 }
 
@@ -49,9 +53,22 @@ func New(c Config) (*Pool, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("store pool: %w", err)
 	}
-	p := &Pool{config: c, stores: map[data.StoreID]*entry{}}
+	p := &Pool{config: c, stores: map[data.StoreID]*entry{}, trees: map[data.StoreID]*tree{}}
 	p.bodies.most = c.BodyMemory
+	p.template.build = p.buildTemplate
+	p.label = outbound.join(p)
 	return p, nil
+}
+
+// checkID keeps an id from being a way out of the folder, or a host name that is
+// not one label each.
+func checkID(id data.StoreID) error {
+	for _, part := range []string{id.Tenant, id.Environment} {
+		if part == "" || strings.Trim(part, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			return fmt.Errorf("store %q: %w: not a store's id", id, ErrInvalid)
+		}
+	}
+	return nil
 }
 
 func (p *Pool) path(id data.StoreID) string {
@@ -79,6 +96,9 @@ func (p *Pool) Acquire(ctx context.Context, id data.StoreID) (*Store, error) {
 
 // enter finds or makes the entry of a store. mine tells the caller to open it.
 func (p *Pool) enter(id data.StoreID) (e *entry, mine bool, err error) {
+	if err := checkID(id); err != nil {
+		return nil, false, err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -99,9 +119,10 @@ func (p *Pool) enter(id data.StoreID) (e *entry, mine bool, err error) {
 // caller that happened to come first.
 func (p *Pool) bringUp(ctx context.Context, id data.StoreID, e *entry) (*Store, error) {
 	p.makeRoom()
-	e.store, e.err = p.open(context.WithoutCancel(ctx), id, p.path(id))
+	store, err := p.open(context.WithoutCancel(ctx), id, p.path(id), p.config.Keys)
 	p.mu.Lock()
-	if e.err != nil {
+	e.store, e.err = store, err
+	if err != nil {
 		delete(p.stores, id)
 		close(e.gone)
 	} else {
@@ -110,7 +131,7 @@ func (p *Pool) bringUp(ctx context.Context, id data.StoreID, e *entry) (*Store, 
 	}
 	p.mu.Unlock()
 	close(e.ready)
-	return e.store, e.err
+	return store, err
 }
 
 // join waits for an entry and holds it. again means that it was closing.
@@ -296,6 +317,7 @@ func (p *Pool) Remove(ctx context.Context, id data.StoreID) error {
 	if !exists(dir) {
 		return fmt.Errorf("remove store %s: %w", id, data.ErrNotFound)
 	}
+	p.forgetFiles(id)
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("remove store %s: %w", id, err)
 	}
@@ -311,6 +333,7 @@ func (p *Pool) Close() error {
 		entries[id] = e
 	}
 	p.mu.Unlock()
+	defer outbound.leave(p.label)
 	var errs []error
 	for id, e := range entries {
 		<-e.ready

@@ -2,7 +2,6 @@ package store
 
 import (
 	"math"
-	"strings"
 
 	"github.com/pocketbase/pocketbase/core"
 	"github.com/pocketbase/pocketbase/tools/hook"
@@ -81,10 +80,10 @@ func saveUnforced(e *core.ModelEvent) error {
 	return e.Next()
 }
 
-// filesEndpoint is a constant per store and holds no secret. The host names no
-// machine: the process itself answers it.
+// filesEndpoint holds no secret and names no machine: the process answers it
+// itself (see outbound).
 func (s *Store) filesEndpoint() string {
-	return "http://" + strings.ToLower(s.id.Environment+"."+s.id.Tenant) + filesDomain
+	return "http://" + s.id.Environment + "." + s.id.Tenant + "." + s.pool.label + filesDomain
 }
 
 const filesDomain = ".files.internal"

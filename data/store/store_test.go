@@ -23,11 +23,15 @@ type testKeys struct{}
 
 type testKey [32]byte
 
-func (k testKey) Current() (uint32, [32]byte, error)         { return 1, k, nil }
+func (k testKey) Current() (uint32, [32]byte, error)          { return 1, k, nil }
 func (k testKey) Generation(uint32) (key [32]byte, err error) { return k, nil }
 
-func (testKeys) Pages(id data.StoreID) data.KeySource { return testKey(sha256.Sum256([]byte("pages " + id.String()))) }
-func (testKeys) Files(id data.StoreID) data.KeySource { return testKey(sha256.Sum256([]byte("files " + id.String()))) }
+func (testKeys) Pages(id data.StoreID) data.KeySource {
+	return testKey(sha256.Sum256([]byte("pages " + id.String())))
+}
+func (testKeys) Files(id data.StoreID) data.KeySource {
+	return testKey(sha256.Sum256([]byte("files " + id.String())))
+}
 
 var acme = data.StoreID{Tenant: "acme00000000000", Environment: data.Prod}
 
