@@ -20,16 +20,17 @@ export interface Person {
 }
 
 export interface Me {
-  person: Person;
+  person: Person | null;
   grants: Grant[];
   permissions: string[];
 }
 
 export interface Operator extends Person {
   role?: string;
+  state?: string;
   grants?: Grant[];
   created?: string;
-  lastSignIn?: string;
+  lastSignIn?: string | null;
 }
 
 export interface Page<T> {

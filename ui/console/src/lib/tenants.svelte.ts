@@ -1,7 +1,7 @@
 import { get, path, query } from './api';
 import type { Page, Tenant } from './shapes';
 
-// The tenants that the switch and the palette offer: the first 200, by name.
+// The tenants that the switch and the palette offer: the first 200, by slug.
 class Tenants {
   list = $state.raw<Tenant[]>([]);
 
@@ -16,3 +16,11 @@ class Tenants {
 }
 
 export const tenants = new Tenants();
+
+// storeName makes "acme/test" of a store's id ("<tenant id>/test"), as people
+// and commands write it; prod is left out.
+export function storeName(store: string): string {
+  const [tenant = '', env = ''] = store.split('/');
+  const slug = tenants.list.find((t) => t.id === tenant)?.slug ?? tenant;
+  return !env || env === 'prod' ? slug : `${slug}/${env}`;
+}

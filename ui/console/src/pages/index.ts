@@ -1,8 +1,27 @@
 import type { Component } from 'svelte';
 import type { RouteName } from '../lib/routes';
+import Audit from './Audit.svelte';
+import Operation from './Operation.svelte';
+import Operations from './Operations.svelte';
+import Operators from './Operators.svelte';
+import Store from './Store.svelte';
+import Targets from './Targets.svelte';
 import Tenants from './Tenants.svelte';
 
 // Which component shows which address. Addresses without one lead elsewhere.
 export const pages: Partial<Record<RouteName, Component>> = {
   tenants: Tenants,
+  overview: Store,
+  collections: Store,
+  records: Store,
+  import: Store,
+  keys: Store,
+  snapshots: Store,
+  log: Store,
+  danger: Store,
+  operations: Operations,
+  operation: Operation,
+  targets: Targets,
+  operators: Operators,
+  audit: Audit,
 };

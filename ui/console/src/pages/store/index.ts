@@ -1,0 +1,22 @@
+import type { Component } from 'svelte';
+import type { RouteName } from '../../lib/routes';
+import Collections from './Collections.svelte';
+import Danger from './Danger.svelte';
+import Import from './Import.svelte';
+import Keys from './Keys.svelte';
+import Log from './Log.svelte';
+import Overview from './Overview.svelte';
+import Records from './Records.svelte';
+import Snapshots from './Snapshots.svelte';
+
+// The tabs of a tenant's page.
+export const tabs: Partial<Record<RouteName, Component>> = {
+  overview: Overview,
+  collections: Collections,
+  records: Records,
+  import: Import,
+  keys: Keys,
+  snapshots: Snapshots,
+  log: Log,
+  danger: Danger,
+};
