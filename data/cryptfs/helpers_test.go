@@ -105,7 +105,7 @@ func ask(c *sqlite3.Conn, sql string) (string, error) {
 	if s.Step() {
 		text = s.ColumnText(0)
 	}
-	for s.Step() { // all of it, so that all pages are read
+	for s.Err() == nil && s.Step() { // all of it, so that all pages are read
 	}
 	return text, s.Err()
 }

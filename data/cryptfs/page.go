@@ -44,18 +44,22 @@ func (f *mainFile) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (f *mainFile) readPage(p []byte, number uint32) (int, error) {
-	n, err := readFull(f.File, p, int64(number-1)*data.PageSize)
+	n, err := readFull(f.File, p, pagePosition(number))
 	switch {
 	case err == nil:
 		err = openPage(f.db.pages, p, p, number)
 	case err == io.EOF && n > 0:
 		err = fmt.Errorf("is cut short: %w", errUnsealed)
+	case err == io.EOF && number <= f.db.extent.Load():
+		err = missing(err)
 	}
 	if err != nil { // io.EOF: SQLite asks for a page that was never written
 		return 0, f.refuse(err, "", number)
 	}
 	return data.PageSize, nil
 }
+
+func pagePosition(number uint32) int64 { return int64(number-1) * data.PageSize }
 
 func openPage(s *sealer, dst, src []byte, number uint32) error {
 	if err := s.open(dst, src, pageContent, place{kind: kindPage, number: number}); err != nil {
@@ -67,54 +71,63 @@ func openPage(s *sealer, dst, src []byte, number uint32) error {
 
 // WriteAt seals one whole page.
 func (f *mainFile) WriteAt(p []byte, off int64) (int, error) {
-	if len(p) != data.PageSize || off%data.PageSize != 0 || !wellFormed(p, off) {
+	if len(p) != data.PageSize || off%data.PageSize != 0 {
 		return 0, sqlite3.IOERR_WRITE
 	}
-	if err := f.fill(off); err != nil {
+	number := uint32(off/data.PageSize) + 1
+	if err := f.makeRoom(p, number); err != nil {
 		return 0, err
 	}
-	b := borrow()
-	defer b.giveBack()
-	return f.writePage(b.frame[:data.PageSize], p, uint32(off/data.PageSize)+1)
+	return f.writePage(p, number)
 }
 
-// wellFormed refuses a database that SQLite laid out without our reserved bytes
-// or with another page size: the one would lose data, the other its pages.
-func wellFormed(p []byte, off int64) bool {
-	return off != 0 || (binary.BigEndian.Uint16(p[16:]) == data.PageSize && p[20] == Reserved)
-}
-
-func (f *mainFile) writePage(sealed, p []byte, number uint32) (int, error) {
-	if err := f.db.pages.seal(sealed, p[:pageContent], place{kind: kindPage, number: number}); err != nil {
-		return 0, f.refuse(err, "", number)
+// makeRoom keeps the file free of gaps below a page that is written, and never
+// shorter than its page 1 says: see grow.
+func (f *mainFile) makeRoom(p []byte, number uint32) error {
+	if number > 1 {
+		return f.grow(number-1, nil)
 	}
-	return f.File.WriteAt(sealed, int64(number-1)*data.PageSize)
-}
-
-// fill writes empty sealed pages from the end of the file up to off, so that no
-// page of it is without authentication. SQLite leaves such gaps for pages that
-// were freed in the transaction that made them.
-func (f *mainFile) fill(off int64) error {
-	size, err := f.File.Size()
-	if err != nil || size >= off {
+	size, err := firstPage(p)
+	if err != nil {
 		return err
 	}
+	return f.grow(size, f.db.track.logged())
+}
+
+// firstPage gives the database's size in pages from its page 1. It refuses a
+// layout without our reserved bytes or with another page size: sealing the one
+// would lose data, the other has no place here.
+func firstPage(p []byte) (uint32, error) {
+	if size := binary.BigEndian.Uint16(p[16:]); size != data.PageSize {
+		return 0, fmt.Errorf("pages of %d bytes, not of %d", size, data.PageSize)
+	}
+	if p[20] != Reserved {
+		return 0, fmt.Errorf("%d bytes reserved a page, not %d", p[20], Reserved)
+	}
+	return binary.BigEndian.Uint32(p[28:]), nil
+}
+
+func (f *mainFile) writePage(p []byte, number uint32) (int, error) {
 	b := borrow()
 	defer b.giveBack()
-	clear(b.plain[:])
-	for number := uint32(size / data.PageSize); int64(number)*data.PageSize < off; number++ {
-		if _, err := f.writePage(b.frame[:data.PageSize], b.plain[:], number+1); err != nil {
-			return err
-		}
+	sealed := b.frame[:data.PageSize]
+	if err := f.db.pages.seal(sealed, p[:pageContent], place{kind: kindPage, number: number}); err != nil {
+		return 0, err
 	}
-	return nil
+	if _, err := f.File.WriteAt(sealed, pagePosition(number)); err != nil {
+		return 0, err
+	}
+	f.db.extent.Store(max(f.db.extent.Load(), number))
+	return data.PageSize, nil
 }
 
 // Truncate shortens the file, or lengthens it by empty pages.
 func (f *mainFile) Truncate(size int64) error {
-	if err := f.fill(size); err != nil {
+	pages := uint32(size / data.PageSize)
+	if err := f.grow(pages, nil); err != nil {
 		return err
 	}
+	f.db.extent.Store(pages)
 	return f.File.Truncate(size)
 }
 

@@ -20,7 +20,8 @@ type tracker struct {
 	newest undo              // what the newest commit replaced
 
 	checkpointing bool
-	pinned        bool // a snapshot reads log and main file
+	synced        uint32 // newest committed frame when the checkpoint began
+	pinned        bool   // a snapshot reads log and main file
 }
 
 // undo is what a commit replaced in the tracker.
@@ -89,7 +90,7 @@ func (t *tracker) checkpointStart() {
 	for t.pinned {
 		t.cond.Wait()
 	}
-	t.checkpointing = true
+	t.checkpointing, t.synced = true, t.last
 }
 
 func (t *tracker) checkpointDone() {
@@ -97,6 +98,17 @@ func (t *tracker) checkpointDone() {
 	defer t.mu.Unlock()
 	t.checkpointing = false
 	t.cond.Broadcast()
+}
+
+// logged gives the pages that the log is known to hold for good: SQLite synced
+// it when the checkpoint began.
+func (t *tracker) logged() func(page uint32) bool {
+	return func(page uint32) bool {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		frame := t.frames[page]
+		return t.checkpointing && frame != 0 && frame <= t.synced
+	}
 }
 
 // commit notes a transaction whose frames run from first, one for each page

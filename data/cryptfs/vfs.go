@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/ncruces/go-sqlite3"
 	"github.com/ncruces/go-sqlite3/util/vfsutil"
@@ -27,6 +29,10 @@ type database struct {
 	pages *sealer
 	log   *sealer
 	track tracker
+
+	extent   atomic.Uint32 // pages that the database file holds for certain
+	checking sync.Mutex
+	checked  bool // see check
 }
 
 func (fs *FS) database(path string) *database {
@@ -62,12 +68,16 @@ func (v sqliteVFS) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.Fil
 	if err != nil {
 		return nil, flags, err
 	}
+	db := v.fs.database(name.Database())
+	if err := db.check(); err != nil {
+		return nil, flags, err
+	}
 	base, out, err := vfsutil.WrapOpenFilename(v.VFS, name, flags)
 	if err != nil {
 		return nil, out, err
 	}
 	v.fs.open.Add(1)
-	f := file{File: base, db: v.fs.database(name.Database()), newborn: created}
+	f := file{File: base, db: db, newborn: created}
 	if flags&vfs.OPEN_WAL != 0 {
 		main, _ := vfsutil.UnwrapFile[*mainFile](name.DatabaseFile())
 		return &walFile{file: f, main: main}, out, nil

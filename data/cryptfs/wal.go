@@ -65,7 +65,10 @@ func (w *walFile) ReadAt(p []byte, off int64) (int, error) {
 	case !w.recovering && err == io.EOF:
 		err = missing(err)
 	}
-	return n, w.refuse(err, walSuffix, frame)
+	if err != nil { // SQLite takes a full count for success, whatever the error
+		return 0, w.refuse(err, walSuffix, frame)
+	}
+	return n, nil
 }
 
 // readFrame answers errUnsealed where bytes do not authenticate, io.EOF where
@@ -97,7 +100,10 @@ func (w *walFile) readFramePage(p []byte, frame uint32) (int, error) {
 	if _, err := readFull(w.File, p, framePosition(frame)+slotSize); err != nil {
 		return 0, err
 	}
-	return data.PageSize, openFramePage(w.db.log, p, p, w.salt, frame)
+	if err := openFramePage(w.db.log, p, p, w.salt, frame); err != nil {
+		return 0, err
+	}
+	return data.PageSize, nil
 }
 
 func (w *walFile) readFrameHeader(slot []byte, frame uint32) ([]byte, error) {

@@ -1,0 +1,113 @@
+package cryptfs
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/ncruces/go-sqlite3/vfs"
+
+	"holdfast/data"
+)
+
+// grow lengthens the file to so many pages, with empty sealed ones. SQLite
+// leaves gaps for pages that were freed in the transaction that added them, and
+// lengthens the file in the middle of a checkpoint, after page 1 is written.
+// Here the file is lengthened and synced first. So at any time
+//
+//   - no page of the file is without authentication, and
+//   - the file is at least as long as its page 1 says: a shorter one was cut.
+//
+// Pages that the log holds need no filling, for the checkpoint that page 1
+// belongs to writes them.
+func (f *mainFile) grow(pages uint32, logged func(uint32) bool) error {
+	if pages <= f.db.extent.Load() {
+		return nil
+	}
+	size, err := f.File.Size()
+	if err != nil || size >= int64(pages)*data.PageSize {
+		return err
+	}
+	first := max(2, uint32(size/data.PageSize)+1) // page 1 comes from SQLite
+	if first > pages {
+		return nil
+	}
+	var empty [data.PageSize]byte
+	for number := first; number <= pages; number++ {
+		if logged != nil && logged(number) {
+			continue
+		}
+		if _, err := f.writePage(empty[:], number); err != nil {
+			return err
+		}
+	}
+	return f.settle(pages)
+}
+
+// settle fixes the length of a file that has grown.
+func (f *mainFile) settle(pages uint32) error {
+	size, err := f.File.Size()
+	if err == nil && size < int64(pages)*data.PageSize {
+		err = f.File.Truncate(int64(pages) * data.PageSize)
+	}
+	if err != nil {
+		return err
+	}
+	f.db.extent.Store(pages)
+	return f.File.Sync(vfs.SYNC_NORMAL)
+}
+
+// check sees, before the first connection to a database, that its file holds all
+// of it and that the key is right.
+func (db *database) check() error {
+	db.checking.Lock()
+	defer db.checking.Unlock()
+	if db.checked {
+		return nil
+	}
+	f := file{db: db}
+	number, err := db.measure()
+	if err != nil {
+		return f.refuse(err, "", number)
+	}
+	db.checked = true
+	return nil
+}
+
+// measure reads the length of the file and compares it to its page 1; where
+// something is wrong it names the page.
+func (db *database) measure() (uint32, error) {
+	r, err := os.Open(db.path)
+	if err != nil {
+		return 1, err
+	}
+	defer r.Close()
+	info, err := r.Stat()
+	if err != nil {
+		return 1, err
+	}
+	if info.Size() == 0 {
+		return 1, db.unused()
+	}
+	var p [data.PageSize]byte
+	if _, err := readFull(r, p[:], 0); err != nil {
+		return 1, missing(err)
+	}
+	if err := openPage(db.pages, p[:], p[:], 1); err != nil {
+		return 1, err
+	}
+	have := uint32(info.Size() / data.PageSize)
+	want, err := firstPage(p[:])
+	if err == nil && have < want {
+		return have + 1, fmt.Errorf("is missing, of %d pages: %w", want, errUnsealed)
+	}
+	db.extent.Store(have)
+	return 1, err
+}
+
+// unused sees that an empty file is a new one: SQLite would throw the log away.
+func (db *database) unused() error {
+	if info, err := os.Stat(db.path + walSuffix); err == nil && info.Size() > 0 {
+		return fmt.Errorf("is missing where there is a log: %w", errUnsealed)
+	}
+	return nil
+}
