@@ -58,7 +58,7 @@ func outerKey(dir string, keys data.KeySource) ([]byte, error) {
 	}
 	want := expand(key, infoOuter)
 	if _, err := os.Stat(filepath.Join(dir, badger.KeyRegistryFileName)); errors.Is(err, fs.ErrNotExist) {
-		return want, nil
+		return want, checkEmpty(dir)
 	}
 	registry, err := openRegistry(dir, want)
 	if err == nil {

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -35,7 +37,19 @@ const MaxValue = 1 << 20
 type Vault struct {
 	db     *badger.DB
 	sealer *sealer
+	state  *state
 	prefix string
+}
+
+// state is common to a vault and its parts.
+type state struct {
+	busy  sync.WaitGroup        // verification beside the service
+	fault atomic.Pointer[error] // damage that was found; stops the vault
+}
+
+func (s *state) fail(err error) error {
+	s.fault.CompareAndSwap(nil, &err)
+	return err
 }
 
 // Open opens the vault in dir (made with mode 0700 if missing) under the keys of
@@ -47,6 +61,9 @@ func Open(dir string, keys data.KeySource) (*Vault, error) {
 		return nil, fmt.Errorf("open vault: %w", err)
 	}
 	outer, err := outerKey(dir, keys)
+	if err == nil {
+		err = checkFiles(dir)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open vault %s: %w", dir, err)
 	}
@@ -58,8 +75,8 @@ func Open(dir string, keys data.KeySource) (*Vault, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open vault %s: %w", dir, foreign(err))
 	}
-	v := &Vault{db: db, sealer: newSealer(keys)}
-	if err := v.checkFormat(); err != nil {
+	v := &Vault{db: db, sealer: newSealer(keys), state: &state{}}
+	if err := v.ready(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open vault %s: %w", dir, err), db.Close())
 	}
 	return v, nil
@@ -75,7 +92,7 @@ func settings(dir string, key []byte) badger.Options {
 		WithMetricsEnabled(false).
 		WithCompression(options.None). // ciphertext does not shrink
 		WithVerifyValueChecksum(true).
-		WithChecksumVerificationMode(options.OnTableAndBlockRead).
+		WithChecksumVerificationMode(options.OnBlockRead).
 		WithMemTableSize(16 << 20).
 		WithValueThreshold(32 << 10).
 		WithValueLogFileSize(64 << 20).
@@ -106,7 +123,7 @@ func (v *Vault) Sub(prefix string) *Vault {
 	if prefix == "" || strings.ContainsRune(prefix, 0) {
 		panic(fmt.Sprintf("vault: prefix %q", prefix))
 	}
-	return &Vault{v.db, v.sealer, v.prefix + prefix + "\x00"}
+	return &Vault{v.db, v.sealer, v.state, v.prefix + prefix + "\x00"}
 }
 
 // Close flushes and closes the whole vault; on a part made by Sub it does nothing.
@@ -114,6 +131,7 @@ func (v *Vault) Close() error {
 	if v.prefix != "" {
 		return nil
 	}
+	v.state.busy.Wait()
 	return guard(v.db.Close)
 }
 
@@ -141,6 +159,9 @@ func (v *Vault) run(ctx context.Context, write bool, fn func(*Tx) error) error {
 	}
 	if v.db.IsClosed() {
 		return fmt.Errorf("the vault is closed: %w", data.ErrSealed)
+	}
+	if fault := v.state.fault.Load(); fault != nil {
+		return fmt.Errorf("the vault is damaged: %w", *fault)
 	}
 	txn := v.db.NewTransaction(write)
 	defer txn.Discard()

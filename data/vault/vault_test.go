@@ -18,6 +18,7 @@ import (
 type testKeys struct {
 	mu   sync.Mutex
 	keys map[uint32][32]byte
+	last uint32
 	err  error
 }
 
@@ -30,14 +31,14 @@ func newTestKeys() *testKeys {
 func (k *testKeys) rotate() {
 	var key [32]byte
 	_, _ = rand.Read(key[:])
-	k.keys[uint32(len(k.keys)+1)] = key
+	k.last++
+	k.keys[k.last] = key
 }
 
 func (k *testKeys) Current() (uint32, [32]byte, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	g := uint32(len(k.keys))
-	return g, k.keys[g], k.err
+	return k.last, k.keys[k.last], k.err
 }
 
 func (k *testKeys) Generation(g uint32) ([32]byte, error) {
@@ -236,4 +237,11 @@ func TestTTL(t *testing.T) {
 	must(t, v.Update(ctx, func(tx *Tx) error { return tx.SetTTL([]byte("gone"), []byte("x"), -time.Second) }))
 	_, err := get(v, "gone")
 	wantErr(t, err, data.ErrNotFound)
+	past := uint64(time.Now().Add(-time.Minute).Unix())
+	must(t, v.Update(ctx, func(tx *Tx) error { return tx.set([]byte("past"), []byte("x"), past) }))
+	_, err = get(v, "past")
+	wantErr(t, err, data.ErrNotFound)
+	if seen := walk(t, v, "", "a"); fmt.Sprint(seen) != "[hour=x]" {
+		t.Errorf("a walk meets %v", seen)
+	}
 }
