@@ -1,10 +1,11 @@
 package backup
 
 import (
-	"crypto/hmac"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/sha256"
 	"encoding/binary"
-	"hash"
+	"fmt"
 
 	"holdfast/data"
 )
@@ -23,26 +24,38 @@ const sumsPerLeaf = 512
 // Sums is the checksum of every page of a database, under an epoch's key. It is
 // not safe for concurrent use.
 type Sums struct {
-	mac    hash.Hash
+	aead   cipher.AEAD
 	pages  []PageSum
 	leaves []Hash
 	stale  []bool // leaves to be hashed again
 }
 
-// NewSums returns the checksums of an empty database.
-func NewSums(key []byte) *Sums { return &Sums{mac: hmac.New(sha256.New, key)} }
+// NewSums returns the checksums of an empty database; the key has 32 bytes.
+func NewSums(key []byte) (*Sums, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("page checksums: %w", err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, fmt.Errorf("page checksums: %w", err)
+	}
+	return &Sums{aead: aead}, nil
+}
 
 // Of computes the checksum of a page without keeping it: the first 8 bytes of
-// HMAC-SHA256 over the page number and the image.
-func (s *Sums) Of(pgno uint32, page []byte) (sum PageSum) {
-	var n [4]byte
-	binary.BigEndian.PutUint32(n[:], pgno)
-	s.mac.Reset()
-	s.mac.Write(n[:])
-	s.mac.Write(page)
-	var full [sha256.Size]byte
-	copy(sum[:], s.mac.Sum(full[:0]))
-	return sum
+// the AES-256-GCM tag over the image, the page number as nonce.
+//
+// A page number comes again with every new image of the page, which would break
+// a tag that others see. Nobody sees these: they only ever stand in sealed
+// staging, and the checksum over them in sealed manifests. What is left is a
+// keyed universal hash, which finds a changed page but for one in 2^55, and
+// costs a twentieth of HMAC-SHA256 where the processor has no SHA instructions.
+func (s *Sums) Of(pgno uint32, page []byte) PageSum {
+	var nonce [12]byte
+	var tag [16]byte
+	binary.BigEndian.PutUint32(nonce[8:], pgno)
+	return PageSum(s.aead.Seal(tag[:0], nonce[:], nil, page)[:8])
 }
 
 // Total is the size of the database in pages.

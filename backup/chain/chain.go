@@ -25,6 +25,10 @@ type Config struct {
 	// TakeOver begins a new epoch behind whatever the target holds, even if
 	// another writer put it there.
 	TakeOver bool
+	// Confirmed is called for each snapshot that the target has whole, at least
+	// once and in order, before Ship returns; after an error it is called again
+	// at the next Ship. It may be nil.
+	Confirmed func(ctx context.Context, r Result) error
 }
 
 // Result is what a Ship did. Sizes are in bytes, as stored on the target.
@@ -42,6 +46,7 @@ type Result struct {
 	Objects   int
 	Time      time.Time
 	Position  data.Position
+	Manifest  backup.Hash
 }
 
 // Status is what the chain knows without asking its target.
@@ -260,7 +265,7 @@ func (c *Chain) same() Result {
 	st := c.state
 	return Result{
 		Sequence: st.Sequence, Epoch: st.Epoch.String(), Unchanged: true, Total: st.sums.Total(),
-		Files: st.tree.Count(), Time: st.Time, Position: st.Position,
+		Files: st.tree.Count(), Time: st.Time, Position: st.Position, Manifest: st.Manifest,
 	}
 }
 
@@ -271,7 +276,7 @@ func (c *Chain) stage(d *draft, at data.Position) (Result, error) {
 		return Result{}, errors.Join(err, c.reload())
 	}
 	result := d.result(rec)
-	p, err := d.stage.finish(rec)
+	p, err := d.stage.finish(rec, result)
 	if err != nil {
 		return Result{}, errors.Join(err, c.reload())
 	}

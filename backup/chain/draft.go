@@ -51,7 +51,11 @@ func (c *Chain) begin(ctx context.Context) (*draft, error) {
 		s.discard()
 		return nil, err
 	}
-	fresh := emptyState()
+	fresh, err := emptyState()
+	if err != nil {
+		s.discard()
+		return nil, err
+	}
 	d.full = true
 	d.continues(fresh, hash, backup.Header{Epoch: fresh.Epoch, Sequence: last + 1}, last+1)
 	return d, nil
@@ -64,13 +68,14 @@ func (d *draft) continues(from *state, previous backup.Hash, h backup.Header, ba
 
 // emptyState is what a new epoch begins with: a random name and a random key
 // for its page checksums.
-func emptyState() *state {
-	s := &state{tree: backup.NewFileTree(), chunks: map[string]int{}}
-	s.SumKey = make([]byte, 32)
-	rand.Read(s.SumKey)   //nolint:errcheck // never fails
-	rand.Read(s.Epoch[:]) //nolint:errcheck // never fails
-	s.sums = backup.NewSums(s.SumKey)
-	return s
+func emptyState() (*state, error) {
+	key := make([]byte, 32)
+	rand.Read(key) //nolint:errcheck // never fails
+	s, err := newState(key)
+	if err == nil {
+		rand.Read(s.Epoch[:]) //nolint:errcheck // never fails
+	}
+	return s, err
 }
 
 func (d *draft) discard() {
@@ -227,7 +232,7 @@ func (d *draft) result(rec *record) Result {
 		Sequence: rec.Sequence, Epoch: rec.Epoch.String(), Base: rec.Full,
 		Pages: len(rec.sums), Total: rec.Total, Files: d.from.tree.Count(), Changed: len(rec.changes),
 		Missing: d.missing, Bytes: d.content + d.stage.size, Objects: d.chunks + len(d.stage.items),
-		Time: rec.Time, Position: rec.Position,
+		Time: rec.Time, Position: rec.Position, Manifest: rec.Manifest,
 	}
 	return r
 }

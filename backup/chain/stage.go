@@ -29,6 +29,13 @@ type item struct {
 	SHA256 backup.Hash `json:"sha256"`
 }
 
+// index lists a staged snapshot's objects, the manifest last, and keeps what its
+// caller is to hear of it.
+type index struct {
+	Items  []item `json:"items"`
+	Result Result `json:"result"`
+}
+
 // stage is a snapshot in the making: objects one after another in one file,
 // which becomes the pending one by a rename once it is whole and synced.
 type stage struct {
@@ -67,8 +74,9 @@ func (s *stage) discard() {
 }
 
 // finish writes record, index and footer, syncs, and gives the file its name.
-func (s *stage) finish(rec *record) (*pending, error) {
-	tail, err := s.tail(rec)
+func (s *stage) finish(rec *record, result Result) (*pending, error) {
+	x := index{s.items, result}
+	tail, err := s.tail(rec, x)
 	if err != nil {
 		return nil, err
 	}
@@ -82,22 +90,22 @@ func (s *stage) finish(rec *record) (*pending, error) {
 	if err := errors.Join(os.Rename(path+".new", path), syncDir(s.dir)); err != nil {
 		return nil, fmt.Errorf("stage: %w", err)
 	}
-	p := &pending{path: path, f: s.f, record: rec, items: s.items, done: make([]bool, len(s.items))}
+	p := &pending{path: path, f: s.f, record: rec, index: x, done: make([]bool, len(s.items))}
 	s.f = nil
 	return p, nil
 }
 
 // tail is record and index, then where they begin.
-func (s *stage) tail(rec *record) ([]byte, error) {
+func (s *stage) tail(rec *record, x index) ([]byte, error) {
 	b, err := sealRecord(rec, s.codec)
 	if err != nil {
 		return nil, err
 	}
-	index, err := json.Marshal(s.items)
+	plain, err := json.Marshal(x)
 	if err != nil {
 		return nil, err
 	}
-	if b, err = appendFrame(b, s.codec, rec.Epoch, rec.Sequence, 0, index); err != nil {
+	if b, err = appendFrame(b, s.codec, rec.Epoch, rec.Sequence, 0, plain); err != nil {
 		return nil, err
 	}
 	b = binary.BigEndian.AppendUint64(b, uint64(s.size)) //nolint:gosec // a file's size
@@ -109,7 +117,7 @@ type pending struct {
 	path   string
 	f      *os.File
 	record *record
-	items  []item
+	index  index
 	done   []bool // uploaded by this process
 }
 
@@ -149,20 +157,20 @@ func parsePending(f *os.File, codec *backup.Codec) (*pending, error) {
 	if err != nil {
 		return nil, whole(err)
 	}
-	h, index, _, err := readFrame(r, codec)
+	h, plain, _, err := readFrame(r, codec)
 	if err != nil {
 		return nil, whole(err)
 	}
 	p := &pending{record: rec}
-	if json.Unmarshal(index, &p.items) != nil || h.Sequence != rec.Sequence || h.Epoch != rec.Epoch || len(p.items) == 0 {
+	if json.Unmarshal(plain, &p.index) != nil || h.Sequence != rec.Sequence || h.Epoch != rec.Epoch || len(p.index.Items) == 0 {
 		return nil, fmt.Errorf("%w: stage: index", backup.ErrFormat)
 	}
-	for _, it := range p.items {
+	for _, it := range p.index.Items {
 		if it.Offset < 0 || it.Size < 0 || it.Size > backup.MaxObject || it.Offset+it.Size > start {
 			return nil, fmt.Errorf("%w: stage: index", backup.ErrFormat)
 		}
 	}
-	p.done = make([]bool, len(p.items))
+	p.done = make([]bool, len(p.index.Items))
 	return p, nil
 }
 
@@ -196,7 +204,7 @@ func whole(err error) error {
 }
 
 func (p *pending) reader(i int) *io.SectionReader {
-	return io.NewSectionReader(p.f, p.items[i].Offset, p.items[i].Size)
+	return io.NewSectionReader(p.f, p.index.Items[i].Offset, p.index.Items[i].Size)
 }
 
 // remove drops the staged file. If a crash brings it back, its sequence tells

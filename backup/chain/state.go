@@ -47,10 +47,23 @@ type record struct {
 	changes []backup.Change
 }
 
+func newState(sumKey []byte) (*state, error) {
+	sums, err := backup.NewSums(sumKey)
+	if err != nil {
+		return nil, err
+	}
+	s := &state{sums: sums, tree: backup.NewFileTree(), chunks: map[string]int{}}
+	s.SumKey = sumKey
+	return s, nil
+}
+
 // apply brings a state forward; nil is before the first record.
 func (r *record) apply(s *state) (*state, error) {
 	if r.Full {
-		s = &state{sums: backup.NewSums(r.SumKey), tree: backup.NewFileTree(), chunks: map[string]int{}}
+		var err error
+		if s, err = newState(r.SumKey); err != nil {
+			return nil, err
+		}
 	}
 	if s == nil || (!r.Full && (r.Epoch != s.Epoch || r.Sequence != s.Sequence+1)) {
 		return nil, fmt.Errorf("%w: journal: record out of order", backup.ErrFormat)

@@ -25,6 +25,11 @@ func (c *Chain) confirm(ctx context.Context) error {
 	if err := c.upload(ctx, p); err != nil {
 		return err
 	}
+	if c.cfg.Confirmed != nil {
+		if err := c.cfg.Confirmed(ctx, p.index.Result); err != nil {
+			return err
+		}
+	}
 	if err := c.journal.append(p.record, c.state); err != nil {
 		return err
 	}
@@ -34,7 +39,7 @@ func (c *Chain) confirm(ctx context.Context) error {
 }
 
 func (c *Chain) upload(ctx context.Context, p *pending) error {
-	manifest := len(p.items) - 1
+	manifest := len(p.index.Items) - 1
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(uploading)
 	for i := range manifest {
@@ -52,7 +57,7 @@ func (c *Chain) uploadItem(ctx context.Context, p *pending, i int, foreign error
 	if p.done[i] {
 		return nil
 	}
-	it := p.items[i]
+	it := p.index.Items[i]
 	err := c.cfg.Target.Put(ctx, it.Name, p.reader(i), it.Size, backup.PutOptions{IfNoneMatch: true})
 	if errors.Is(err, data.ErrExists) {
 		err = c.compare(ctx, it.Name, it.SHA256, foreign)

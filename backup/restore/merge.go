@@ -24,8 +24,12 @@ type merge struct {
 	err   error // what next answered
 }
 
-func newMerge(ctx context.Context, r *reader, base, last *link, over *overlay) *merge {
-	m := &merge{r: r, base: base, over: over, total: last.Pages.Total, sums: backup.NewSums(last.SumKey), part: &backup.PageList{}}
+func newMerge(ctx context.Context, r *reader, base, last *link, over *overlay) (*merge, error) {
+	sums, err := backup.NewSums(last.SumKey)
+	if err != nil {
+		return nil, err
+	}
+	m := &merge{r: r, base: base, over: over, total: last.Pages.Total, sums: sums, part: &backup.PageList{}}
 	var refs []int
 	for i, ref := range base.Objects {
 		if ref.Kind == backup.Pages {
@@ -34,7 +38,7 @@ func newMerge(ctx context.Context, r *reader, base, last *link, over *overlay) *
 	}
 	m.left = len(refs)
 	m.parts = ahead(ctx, len(refs), func(ctx context.Context, i int) (part, error) { return r.part(ctx, base, refs[i]) })
-	return m
+	return m, nil
 }
 
 func (m *merge) close() { m.parts.close() }

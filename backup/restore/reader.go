@@ -103,7 +103,11 @@ func follows(before, l *link) error {
 }
 
 func startsEpoch(l *link) error {
-	empty := l.Pages.Before == backup.NewSums(l.SumKey).Root() && l.Files.Before == backup.NewFileTree().Root()
+	sums, err := backup.NewSums(l.SumKey)
+	if err != nil {
+		return err
+	}
+	empty := l.Pages.Before == sums.Root() && l.Files.Before == backup.NewFileTree().Root()
 	if !l.IsBase() || !empty {
 		return wrong(l, "it is not a base")
 	}

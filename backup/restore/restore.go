@@ -134,7 +134,10 @@ func (r *reader) changes(ctx context.Context, links []*link, over *overlay) (*ba
 
 // pages streams the base, overlaid by what changed, and checks the whole.
 func (r *reader) pages(ctx context.Context, base, last *link, over *overlay, sink Sink) error {
-	m := newMerge(ctx, r, base, last, over)
+	m, err := newMerge(ctx, r, base, last, over)
+	if err != nil {
+		return err
+	}
 	defer m.close()
 	if err := sink.Pages(ctx, last.Pages.Total, m.next); err != nil {
 		return errors.Join(m.err, err)

@@ -148,7 +148,11 @@ func (v *verifier) snapshot(ctx context.Context, sequence int64) error {
 func (v *verifier) walk(l *link) error {
 	if l.IsBase() {
 		v.report.Epochs++
-		v.sums, v.tree = backup.NewSums(l.SumKey), backup.NewFileTree()
+		var err error
+		if v.sums, err = backup.NewSums(l.SumKey); err != nil {
+			return err
+		}
+		v.tree = backup.NewFileTree()
 		return startsEpoch(l)
 	}
 	if v.before == nil {
