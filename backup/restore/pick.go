@@ -23,6 +23,16 @@ func (r *reader) pick(ctx context.Context) ([]*link, error) {
 	return r.manifests(ctx, last.Base, sequence)
 }
 
+// Find tells which snapshot Run would restore, without restoring it. It answers
+// backup.ErrNoSnapshot.
+func Find(ctx context.Context, c Config) (int64, error) {
+	r, err := newReader(c)
+	if err != nil {
+		return 0, err
+	}
+	return r.sequence(ctx)
+}
+
 func (r *reader) sequence(ctx context.Context) (int64, error) {
 	newest, err := backup.Newest(ctx, r.cfg.Source, r.cfg.Store)
 	if err != nil {

@@ -1,0 +1,184 @@
+package recovery
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+
+	"holdfast/app/api"
+)
+
+// Choice is the body of a snapshot or a verification.
+type Choice struct {
+	Target string `json:"target,omitempty" doc:"only this target; all where it is not given"`
+}
+
+// Routes are targets, snapshots and restores over REST.
+func (s *Service) Routes() []api.Route { return append(s.targetRoutes(), s.storeRoutes()...) }
+
+func (s *Service) targetRoutes() []api.Route {
+	const all, one = "/api/v1/targets", "/api/v1/targets/{name}"
+	return []api.Route{
+		{
+			Method: "GET", Path: all, Permission: api.TargetRead, Paged: true,
+			Summary: "List targets", Response: api.Page[Target]{}, Handler: s.serveTargets,
+		},
+		{
+			Method: "POST", Path: all, Permission: api.TargetManage,
+			Summary: "Add a target; its credentials are kept sealed and never shown", Request: NewTarget{}, Response: Target{}, Status: 201, Handler: s.serveAdd,
+		},
+		{
+			Method: "POST", Path: one + "/test", Permission: api.TargetManage,
+			Summary: "Try a target: write, read, list, delete, conditional write", Response: Tried{}, Handler: s.serveTry,
+		},
+		{
+			Method: "DELETE", Path: one, Permission: api.TargetManage,
+			Summary: "Forget a target; what it holds stays there", Handler: s.serveRemove,
+		},
+	}
+}
+
+func (s *Service) storeRoutes() []api.Route {
+	const base = "/api/v1/stores/{slug}/{env}"
+	return []api.Route{
+		{
+			Method: "GET", Path: base + "/snapshots", Permission: api.SnapshotRead, Scope: s.scope, Paged: true,
+			Summary: "List the points that can be restored, newest first", Response: api.Page[Snapshot]{}, Handler: s.serveList,
+		},
+		{
+			Method: "POST", Path: base + "/snapshots", Permission: api.SnapshotCreate, Scope: s.scope,
+			Summary: "Ship what changed since the last snapshot", Request: Choice{}, Response: api.Operation{}, Status: 202, Handler: s.serveSnapshot,
+		},
+		{
+			Method: "GET", Path: base + "/snapshots/status", Permission: api.SnapshotRead, Scope: s.scope,
+			Summary: "How far the store is on each target", Response: Status{}, Handler: s.serveStatus,
+		},
+		{
+			Method: "POST", Path: base + "/snapshots/verify", Permission: api.SnapshotRead, Scope: s.scope,
+			Summary: "Read the chain: signatures, hashes, positions, decryption, checksums", Request: Choice{}, Response: api.Operation{}, Status: 202, Handler: s.serveVerify,
+		},
+		{
+			Method: "POST", Path: base + "/restores", Permission: api.SnapshotRestore, Scope: s.scope,
+			Summary: "Restore a snapshot as a new tenant (needs the permission to create tenants, too)", Request: Order{}, Response: api.Operation{}, Status: 202, Handler: s.serveRestore,
+		},
+	}
+}
+
+// Tried is the answer of a target that works.
+type Tried struct {
+	Name string `json:"name"`
+	OK   bool   `json:"ok"`
+}
+
+// scope asks within the tenant, whatever its state; for none, on the appliance.
+func (s *Service) scope(r *http.Request) api.Scope {
+	found, err := s.find(r.Context(), r.PathValue("slug"), r.PathValue("env"))
+	if err != nil {
+		return api.Scope{}
+	}
+	return api.StoreScope(found.id)
+}
+
+func (s *Service) serveTargets(w http.ResponseWriter, r *http.Request) error {
+	p, err := api.ReadPage(r)
+	if err != nil {
+		return err
+	}
+	rows, err := s.targets(r.Context())
+	if err != nil {
+		return err
+	}
+	shown := make([]Target, len(rows))
+	for i, row := range rows {
+		shown[i] = row.shown()
+	}
+	return api.Respond(w, http.StatusOK, api.Cut(shown, p))
+}
+
+func (s *Service) serveAdd(w http.ResponseWriter, r *http.Request) error {
+	var n NewTarget
+	if err := api.Read(r, &n); err != nil {
+		return err
+	}
+	t, err := s.Add(r.Context(), n)
+	if err != nil {
+		return err
+	}
+	return api.Respond(w, http.StatusCreated, t)
+}
+
+func (s *Service) serveTry(w http.ResponseWriter, r *http.Request) error {
+	if err := s.Try(r.Context(), r.PathValue("name")); err != nil {
+		return err
+	}
+	return api.Respond(w, http.StatusOK, Tried{r.PathValue("name"), true})
+}
+
+func (s *Service) serveRemove(w http.ResponseWriter, r *http.Request) error {
+	if err := s.Remove(r.Context(), r.PathValue("name")); err != nil {
+		return err
+	}
+	return api.NoContent(w)
+}
+
+func (s *Service) serveList(w http.ResponseWriter, r *http.Request) error {
+	p, err := api.ReadPage(r)
+	if err != nil {
+		return err
+	}
+	found, err := s.find(r.Context(), r.PathValue("slug"), r.PathValue("env"))
+	if err != nil {
+		return err
+	}
+	page, err := s.List(r.Context(), found.id, p)
+	if err != nil {
+		return err
+	}
+	return api.Respond(w, http.StatusOK, page)
+}
+
+func (s *Service) serveStatus(w http.ResponseWriter, r *http.Request) error {
+	status, err := s.Status(r.Context(), r.PathValue("slug"), r.PathValue("env"))
+	if err != nil {
+		return err
+	}
+	return api.Respond(w, http.StatusOK, status)
+}
+
+func (s *Service) serveSnapshot(w http.ResponseWriter, r *http.Request) error {
+	var c Choice
+	if err := api.Read(r, &c); err != nil {
+		return err
+	}
+	op, err := s.Snapshot(r.Context(), r.PathValue("slug"), r.PathValue("env"), c.Target)
+	return accepted(w, op, err)
+}
+
+func (s *Service) serveVerify(w http.ResponseWriter, r *http.Request) error {
+	var c Choice
+	if err := api.Read(r, &c); err != nil {
+		return err
+	}
+	op, err := s.Verify(r.Context(), r.PathValue("slug"), r.PathValue("env"), c.Target)
+	return accepted(w, op, err)
+}
+
+func (s *Service) serveRestore(w http.ResponseWriter, r *http.Request) error {
+	var o Order
+	if err := api.Read(r, &o); err != nil {
+		return err
+	}
+	op, err := s.Restore(r.Context(), r.PathValue("slug"), r.PathValue("env"), o)
+	return accepted(w, op, err)
+}
+
+func accepted(w http.ResponseWriter, op api.Operation, err error) error {
+	if err != nil {
+		return err
+	}
+	return api.Respond(w, http.StatusAccepted, op)
+}
+
+func sortBy(rows []targetRow, key func(targetRow) int64) {
+	slices.SortStableFunc(rows, func(a, b targetRow) int { return cmp.Compare(key(a), key(b)) })
+}

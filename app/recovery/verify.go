@@ -1,0 +1,101 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"holdfast/app/api"
+	"holdfast/backup"
+	"holdfast/backup/restore"
+)
+
+// Verified is the result of a verification.
+type Verified struct {
+	OK        bool     `json:"ok"`
+	Snapshots int      `json:"snapshots"`
+	Objects   int      `json:"objects"`
+	Bytes     int64    `json:"bytes" doc:"read from the targets"`
+	Problems  []string `json:"problems" doc:"each names an object and what is wrong with it"`
+	Leftover  []string `json:"leftover" doc:"objects that belong to no snapshot; they do no harm"`
+}
+
+// Verify starts reading a store's chain on one target, or on all ("").
+func (s *Service) Verify(ctx context.Context, slug, environment, target string) (api.Operation, error) {
+	r, err := s.readable(ctx, slug, environment)
+	if err != nil {
+		return api.Operation{}, err
+	}
+	targets, err := s.chosen(ctx, target)
+	if err != nil {
+		return api.Operation{}, err
+	}
+	return s.config.Operations.Start(ctx, "snapshot.verify", r.String(), r.id.String(), func(ctx context.Context, p *api.Progress) (any, error) {
+		return s.verify(ctx, p, r, targets)
+	})
+}
+
+// readable finds a store whose snapshots can be read: live or parked.
+func (s *Service) readable(ctx context.Context, slug, environment string) (ref, error) {
+	r, err := s.find(ctx, slug, environment)
+	if err == nil {
+		_, _, err = s.config.Archive(r.id).Current()
+	}
+	return r, s.explain(err)
+}
+
+func (s *Service) verify(ctx context.Context, p *api.Progress, r ref, targets []targetRow) (any, error) {
+	sum := Verified{OK: true, Problems: []string{}, Leftover: []string{}}
+	newest, err := s.newest(ctx, r.id)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range targets {
+		row, shipped := newest[t.ID]
+		c, err := s.source(r, t, p)
+		if err != nil {
+			return nil, err
+		}
+		c.AtLeast = row.Sequence
+		report, err := restore.Verify(ctx, c)
+		if errors.Is(err, backup.ErrNoSnapshot) && !shipped && len(targets) > 1 {
+			continue
+		}
+		if err != nil {
+			return nil, s.explain(fmt.Errorf("target %s: %w", t.Name, err))
+		}
+		sum.add(report)
+	}
+	return sum, s.recordVerify(ctx, r, sum)
+}
+
+func (v *Verified) add(r restore.Report) {
+	v.OK = v.OK && r.OK
+	v.Snapshots += r.Snapshots
+	v.Objects += r.Objects
+	v.Bytes += r.Bytes
+	v.Leftover = append(v.Leftover, r.Leftover...)
+	for _, p := range r.Problems {
+		v.Problems = append(v.Problems, p.Object+": "+p.Reason)
+	}
+}
+
+func (s *Service) recordVerify(ctx context.Context, r ref, v Verified) error {
+	e := api.Event{Action: "snapshot.verify", Target: r.String(), Store: r.id.String(), Outcome: api.OK, Detail: map[string]string{
+		"ok": strconv.FormatBool(v.OK), "objects": strconv.Itoa(v.Objects), "problems": strconv.Itoa(len(v.Problems)),
+	}}
+	if !v.OK {
+		e.Outcome = api.Failed
+	}
+	return s.config.Recorder.Record(ctx, e)
+}
+
+// source says where to read a store's chain from.
+func (s *Service) source(r ref, t targetRow, p *api.Progress) (restore.Config, error) {
+	target, err := s.open(t)
+	return restore.Config{
+		Source: target, Store: r.id.String(), Keys: s.config.Archive(r.id), Scratch: s.scratch,
+		Progress: func(done, of int64) { p.Set(context.Background(), done, of, "bytes", "reading from "+t.Name) },
+	}, err
+}
