@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -198,7 +199,7 @@ func content(t testing.TB, c *sqlite3.Conn) string {
 	return fmt.Sprintf("%x", h.Sum(nil)[:8])
 }
 
-func rows(t testing.TB, c *sqlite3.Conn, w interface{ Write([]byte) (int, error) }, sql string) (first []string) {
+func rows(t testing.TB, c *sqlite3.Conn, w io.Writer, sql string) (first []string) {
 	t.Helper()
 	s, _, err := c.Prepare(sql)
 	if err != nil {
@@ -208,7 +209,9 @@ func rows(t testing.TB, c *sqlite3.Conn, w interface{ Write([]byte) (int, error)
 	for s.Step() {
 		first = append(first, s.ColumnText(0))
 		for i := range s.ColumnCount() {
-			fmt.Fprintf(w, "%q|", s.ColumnRawBlob(i))
+			b := s.ColumnRawBlob(i)
+			fmt.Fprintf(w, "%d:", len(b))
+			w.Write(b)
 		}
 	}
 	if err := s.Err(); err != nil {

@@ -64,8 +64,8 @@ func TestRandomOperations(t *testing.T) {
 		run(t, c, "PRAGMA cache_size=8; PRAGMA wal_autocheckpoint=50")
 	}
 	run(t, a, "CREATE TABLE t(id INTEGER PRIMARY KEY, x); CREATE INDEX i ON t(x)")
-	for i := range 150 {
-		run(t, a, "DELETE FROM t WHERE id < (SELECT max(id)-400 FROM t)")
+	for i := range 100 {
+		run(t, a, "DELETE FROM t WHERE id < (SELECT max(id)-300 FROM t)")
 		c := a
 		if r.IntN(3) == 0 {
 			c = b
@@ -121,7 +121,7 @@ func TestSnapshotsUnderWriters(t *testing.T) {
 			_ = checkpointer.Exec("PRAGMA wal_checkpoint(" + mode + ")") // may be busy
 		}
 	})
-	for n := 0; n < 30 || commits.Load() < 300; n++ {
+	for n := 0; n < 30 || commits.Load() < 100; n++ {
 		if _, err := copied.take(context.Background(), tap); err != nil {
 			t.Error(err)
 			break
