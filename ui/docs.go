@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/extension"
@@ -29,7 +30,17 @@ var (
 	heading  = regexp.MustCompile(`(?m)^# (.+)$`)
 )
 
-// mountDocs renders the chapters once and adds their routes.
+// lazyDocs renders the chapters when the first one is asked for: the start of
+// the appliance does not wait for them.
+func lazyDocs() http.Handler {
+	built := sync.OnceValue(func() http.Handler {
+		mux := http.NewServeMux()
+		mountDocs(mux)
+		return mux
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { built().ServeHTTP(w, r) })
+}
+
 func mountDocs(mux *http.ServeMux) {
 	tree := sub("docs")
 	chapters := loadChapters(tree)
@@ -38,7 +49,6 @@ func mountDocs(mux *http.ServeMux) {
 		a := newAsset("page.html", render(page, chapters, i))
 		mux.Handle("GET "+address(chapters[i].Slug), docsOnly(a))
 	}
-	mux.Handle("GET /docs", http.RedirectHandler("/docs/", http.StatusMovedPermanently))
 	mux.Handle("GET /docs/style.css", docsOnly(newAsset("style.css", docsStyle(tree))))
 	lost := newAsset("page.html", render(page, append(chapters, chapter{
 		Title: "Not found", HTML: "<h1>Not found</h1><p>There is no such chapter.</p>",
@@ -70,22 +80,25 @@ func docsStyle(tree fs.FS) []byte {
 }
 
 func loadChapters(tree fs.FS) []chapter {
-	markdown := goldmark.New(
-		goldmark.WithExtensions(extension.GFM),
-		goldmark.WithParserOptions(parser.WithAutoHeadingID()),
-	)
 	var list []chapter
 	for _, name := range names(tree) {
 		if match := fileName.FindStringSubmatch(name); match != nil {
-			list = append(list, newChapter(markdown, match[1], read(tree, name).body))
+			list = append(list, newChapter(markdown(), match[1], read(tree, name).body))
 		}
 	}
 	return list
 }
 
-func newChapter(markdown goldmark.Markdown, slug string, source []byte) chapter {
+func markdown() goldmark.Markdown {
+	return goldmark.New(
+		goldmark.WithExtensions(extension.GFM),
+		goldmark.WithParserOptions(parser.WithAutoHeadingID()),
+	)
+}
+
+func newChapter(md goldmark.Markdown, slug string, source []byte) chapter {
 	var out bytes.Buffer
-	if err := markdown.Convert(source, &out); err != nil {
+	if err := md.Convert(source, &out); err != nil {
 		panic(fmt.Sprintf("ui: render chapter %s: %v", slug, err))
 	}
 	title := slug

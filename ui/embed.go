@@ -43,7 +43,8 @@ func Console() http.Handler {
 	for _, pattern := range clientRoutes() {
 		mux.Handle("GET "+pattern, index)
 	}
-	mountDocs(mux)
+	mux.Handle("GET /docs", http.RedirectHandler("/docs/", http.StatusMovedPermanently))
+	mux.Handle("GET /docs/", lazyDocs())
 	mux.Handle("GET /", missing(index))
 	return secure(mux)
 }

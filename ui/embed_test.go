@@ -6,8 +6,11 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 )
+
+var console = sync.OnceValue(Console)
 
 func ask(t *testing.T, method, target string, headers ...string) *http.Response {
 	t.Helper()
@@ -16,7 +19,7 @@ func ask(t *testing.T, method, target string, headers ...string) *http.Response 
 		request.Header.Set(headers[i], headers[i+1])
 	}
 	w := httptest.NewRecorder()
-	Console().ServeHTTP(w, request)
+	console().ServeHTTP(w, request)
 	return w.Result()
 }
 
@@ -107,5 +110,12 @@ func TestUnchangedPageIsNotSentAgain(t *testing.T) {
 	response := ask(t, "GET", "/", "If-None-Match", etag)
 	if response.StatusCode != http.StatusNotModified || text(t, response) != "" {
 		t.Errorf("status %d, want 304 without a body", response.StatusCode)
+	}
+}
+
+// The handler is made at every start, which has 300 ms in all.
+func BenchmarkConsole(b *testing.B) {
+	for b.Loop() {
+		Console()
 	}
 }

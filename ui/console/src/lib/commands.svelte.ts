@@ -1,21 +1,13 @@
 import type { IconName } from '../components/Icon.svelte';
+import type { Command } from './rank';
 import { router } from './router.svelte';
 import { href, type RouteName } from './routes';
 import { session } from './session.svelte';
 import { tenants } from './tenants.svelte';
 import { theme } from './theme.svelte';
 
-// What the palette (Ctrl+K) offers: the open page's own actions first, then the
-// open tenant's pages, then everything else.
-export interface Command {
-  id: string;
-  text: string;
-  group: string;
-  icon: IconName;
-  href?: string;
-  run?: () => void;
-}
-
+// What the palette offers: the open page's own actions first, then the open
+// tenant's pages, then everything else.
 class PageCommands {
   list = $state.raw<Command[]>([]);
 }
@@ -88,27 +80,4 @@ function ofReader(): Command[] {
 
 export function places(): Command[] {
   return [...page.list, ...ofTenant(), ...ofAppliance(), ...ofTenants(), ...ofReader()];
-}
-
-// score is lower for better; undefined does not match. Letters must come in order.
-export function score(text: string, wanted: string): number | undefined {
-  const hay = text.toLowerCase();
-  const need = wanted.trim().toLowerCase();
-  if (!need) return 0;
-  const at = hay.indexOf(need);
-  if (at >= 0) return at === 0 ? 0 : /\W/.test(hay[at - 1] ?? '') ? 1 : 2;
-  let from = 0;
-  for (const letter of need) {
-    from = hay.indexOf(letter, from) + 1;
-    if (from === 0) return undefined;
-  }
-  return 3;
-}
-
-export function rank(list: Command[], wanted: string): Command[] {
-  return list
-    .map((command, order) => ({ command, order, score: score(`${command.text} ${command.group}`, wanted) }))
-    .filter((found): found is typeof found & { score: number } => found.score !== undefined)
-    .sort((a, b) => a.score - b.score || a.order - b.order)
-    .map((found) => found.command);
 }

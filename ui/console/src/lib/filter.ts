@@ -24,5 +24,6 @@ export function equals(field: string, value: unknown): string {
 
 export function also(filter: string, more: string): string {
   if (!filter) return more;
-  return operator.test(filter) ? `${filter} && ${more}` : more;
+  if (!operator.test(filter)) return more;
+  return filter.includes('||') ? `(${filter}) && ${more}` : `${filter} && ${more}`;
 }
