@@ -32,6 +32,8 @@ type house struct {
 	identity   *identity.Service
 	recovery   *recovery.Service
 	studio     *studio.Service
+	router     *api.Router
+	refusals   *refusals
 	clock      *clock
 
 	closers []func() error // in the order of opening
@@ -42,8 +44,8 @@ type house struct {
 func openHouse(ctx context.Context, a *Appliance, ring *keys.Ring) (*house, error) {
 	h := &house{ring: ring}
 	h.opened(func() error { ring.Seal(); return nil })
-	for _, floor := range []func(context.Context, *Appliance) error{h.openGround, h.openRecords, h.openCapabilities} {
-		if err := floor(ctx, a); err != nil {
+	for _, open := range []func(context.Context, *Appliance) error{h.openGround, h.openRecords, h.openCapabilities} {
+		if err := open(ctx, a); err != nil {
 			return nil, errors.Join(err, h.close())
 		}
 	}
@@ -111,9 +113,7 @@ func (h *house) openRecords(ctx context.Context, a *Appliance) (err error) {
 		return err
 	}
 	h.opened(h.audit.Close)
-	if err := h.system.Migrate(ctx, "operations", []system.Migration{{Name: "operations", SQL: api.OperationsSQL}}); err != nil {
-		return err
-	}
+	h.refusals = newRefusals(h.audit, a.now)
 	h.operations, err = api.NewOperations(ctx, api.OperationsConfig{DB: h.system, Clock: a.now, Logger: a.logger})
 	return err
 }
@@ -124,6 +124,7 @@ func (h *house) startClock(logger *slog.Logger, now func() time.Time) {
 	h.clock.every(time.Minute, "close idle stores", func(_ context.Context, now time.Time) error { h.pool.Sweep(now); return nil })
 	h.clock.every(time.Minute, "audit", h.audit.Sweep)
 	h.clock.every(time.Minute, "tenants past their undelete window", h.tenants.Sweep)
+	h.clock.every(time.Minute, "idle chains", h.recovery.Sweep)
 	h.clock.every(time.Minute, "sessions and links", func(ctx context.Context, _ time.Time) error { return h.identity.Sweep(ctx) })
 	h.clock.every(time.Hour, "vault garbage", func(ctx context.Context, _ time.Time) error { return h.vault.Collect(ctx) })
 	h.clock.start()

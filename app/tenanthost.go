@@ -32,7 +32,8 @@ func (h *house) serveTenant(w http.ResponseWriter, r *http.Request, t edge.Targe
 		return
 	}
 	defer st.Release()
-	st.ServeHTTP(w, r.WithContext(ctx))
+	r = r.WithContext(ctx)
+	st.ServeHTTP(h.refusals.watch(w, r, t.Store), r)
 }
 
 // credential puts the request's actor and reach into its context. An API key is
@@ -45,6 +46,9 @@ func (h *house) credential(r *http.Request, id data.StoreID) (context.Context, e
 	}
 	k, err := h.identity.ResolveKey(ctx, raw, id)
 	if err != nil {
+		if e := h.refusals.credential(r.WithContext(ctx), id, err); e != nil {
+			return nil, e
+		}
 		return nil, err
 	}
 	r.Header.Del("Authorization")
