@@ -149,12 +149,31 @@ func (f *front) serve(ctx context.Context, moving bool) error {
 	return f.edge.Load().Serve(ctx)
 }
 
+// addresses is the edge that serves, or one that only knows how addresses are
+// written, for a command that runs in this process.
+func (f *front) addresses() *edge.Edge {
+	if e := f.edge.Load(); e != nil {
+		return e
+	}
+	c := edge.Config{Addr: f.appliance.config.Addr, InsecureHTTP: true, Tenants: f}
+	e, err := edge.New(c)
+	if err != nil {
+		panic(err) // the configuration is a constant but for an address that nobody checks
+	}
+	return e
+}
+
+func (f *front) tenantURL(slug, environment string) string {
+	return f.addresses().TenantURL(slug, environment)
+}
+
+func (f *front) studioURL(slug, environment string) string {
+	return f.addresses().StudioURL(slug, environment)
+}
+
 // BaseURL is where the console is.
 func (a *Appliance) BaseURL() string {
-	if e := a.front.edge.Load(); e != nil {
-		return e.BaseURL()
-	}
-	return "http://" + a.config.Addr
+	return a.front.addresses().BaseURL()
 }
 
 // hostActor is the actor of a command that runs in this process.
