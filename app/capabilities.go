@@ -24,7 +24,7 @@ func (h *house) openCapabilities(ctx context.Context, a *Appliance) (err error) 
 	}
 	h.identity, err = identity.New(ctx, identity.Config{
 		DB: h.system, Sessions: identity.VaultValues{Vault: h.vault.Sub("identity/")}, Recorder: h.audit, Tenants: h.tenants,
-		Clock: a.now, Logger: a.logger, InsecureHTTP: a.config.InsecureHTTP,
+		Clock: a.now, Logger: a.logger, InsecureHTTP: a.config.InsecureHTTP, Revoked: h.pool.Disconnect,
 	})
 	if err != nil {
 		return err

@@ -31,6 +31,9 @@ type Config struct {
 	Tenants  Tenants          // required
 	Clock    func() time.Time // nil: time.Now
 	Logger   *slog.Logger     // nil: discarded
+	// Revoked is told of each key that was revoked, to end what the key has open;
+	// may be nil.
+	Revoked func(store data.StoreID, key data.Actor)
 	// InsecureHTTP allows a cookie without Secure, for a server that was told
 	// to serve plain HTTP to other hosts.
 	InsecureHTTP bool

@@ -237,6 +237,9 @@ func (s *Service) RevokeKey(ctx context.Context, store data.StoreID, id string) 
 	if err != nil {
 		return fmt.Errorf("revoke key: %w", err)
 	}
+	if s.config.Revoked != nil {
+		s.config.Revoked(store, data.Actor{Kind: data.Key, ID: id})
+	}
 	return s.recordIn(ctx, store.String(), "key.revoke", id, api.OK, nil)
 }
 
