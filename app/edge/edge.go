@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"holdfast/data"
@@ -83,7 +84,7 @@ func (c *Config) check() error {
 	}
 	for i, d := range c.Domains {
 		name, ok := hostName(d)
-		if !ok || isLocal(name) {
+		if !ok || isLocal(name) || strings.Contains(d, ":") {
 			return fmt.Errorf("new edge: %q is not a domain name", d)
 		}
 		c.Domains[i] = name

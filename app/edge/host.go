@@ -37,7 +37,7 @@ func isLocal(name string) bool { return name == local || strings.HasSuffix(name,
 // final dot. It is false for what is neither a name nor an address.
 func hostName(hostport string) (string, bool) {
 	host := hostport
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
+	if h, port, err := net.SplitHostPort(hostport); err == nil && strings.Trim(port, "0123456789") == "" {
 		host = h
 	} else if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
 		host = host[1 : len(host)-1]

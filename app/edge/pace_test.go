@@ -1,0 +1,165 @@
+package edge
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestBodyDeadlineFollowsThePace(t *testing.T) {
+	now := time.Unix(1000, 0)
+	b := &pacedBody{begun: now}
+	equal(t, "at first", b.deadline(now), now.Add(stall))
+	equal(t, "a drip of nothing", b.deadline(now.Add(20*time.Second)), now.Add(stall))
+	b.got = 10 << 20
+	later := now.Add(time.Hour)
+	equal(t, "10 MiB in an hour are enough", b.deadline(later), later.Add(stall))
+	b.got = 60 << 10
+	equal(t, "60 KiB in an hour are not", b.deadline(later), now.Add(stall+time.Minute))
+}
+
+// control sees the deadlines that are set.
+type control struct {
+	*httptest.ResponseRecorder
+	reads, writes []time.Time
+}
+
+func (c *control) SetReadDeadline(t time.Time) error  { c.reads = append(c.reads, t); return nil }
+func (c *control) SetWriteDeadline(t time.Time) error { c.writes = append(c.writes, t); return nil }
+
+func serveOnce(t *testing.T, r *http.Request, h http.HandlerFunc) *control {
+	t.Helper()
+	e, err := New(Config{Tenants: twoTenants{}})
+	must(t, err)
+	c := &control{ResponseRecorder: httptest.NewRecorder()}
+	e.paced(h).ServeHTTP(c, r)
+	return c
+}
+
+func TestReadDeadlineIsLiftedAtTheBodysEnd(t *testing.T) {
+	c := serveOnce(t, httptest.NewRequest("POST", "/", strings.NewReader("body")), func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadAll(r.Body)
+	})
+	if len(c.reads) < 2 || c.reads[0].IsZero() || !c.reads[len(c.reads)-1].IsZero() {
+		t.Fatalf("deadlines %v", c.reads)
+	}
+}
+
+func TestUnreadBodyGetsLittleTime(t *testing.T) {
+	c := serveOnce(t, httptest.NewRequest("POST", "/", strings.NewReader("body")), func(http.ResponseWriter, *http.Request) {})
+	equal(t, "deadlines", len(c.reads), 1)
+	if left := time.Until(c.reads[0]); left > leftover || left < leftover/2 {
+		t.Fatalf("%v", left)
+	}
+}
+
+func TestNoBodyNoDeadline(t *testing.T) {
+	c := serveOnce(t, httptest.NewRequest("GET", "/", nil), func(_ http.ResponseWriter, r *http.Request) { _, _ = io.ReadAll(r.Body) })
+	equal(t, "deadlines", len(c.reads), 0)
+}
+
+func TestStreamsRestWithoutADeadline(t *testing.T) {
+	var during []time.Time
+	var c *control
+	c = serveOnce(t, httptest.NewRequest("GET", "/", nil), func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = w.Write([]byte("data: x\n\n"))
+		must(t, http.NewResponseController(w).Flush())
+		during = append(during, w.(*pacedWriter).ResponseWriter.(*control).writes...)
+	})
+	if last := during[len(during)-1]; !last.IsZero() || during[0].IsZero() {
+		t.Fatalf("deadlines while the stream rests: %v", during)
+	}
+	if c.writes[len(c.writes)-1].IsZero() {
+		t.Fatal("no deadline for the rest of the answer")
+	}
+}
+
+func TestLongAnswersAreWrittenInParts(t *testing.T) {
+	body := bytes.Repeat([]byte("x"), 3*writePart+7)
+	c := serveOnce(t, httptest.NewRequest("GET", "/", nil), func(w http.ResponseWriter, _ *http.Request) {
+		n, err := w.Write(body)
+		must(t, err)
+		equal(t, "written", n, len(body))
+	})
+	equal(t, "body", bytes.Equal(c.Body.Bytes(), body), true)
+}
+
+// TestSlowHeadersAreCutOff is slowloris: a header that never ends.
+func TestSlowHeadersAreCutOff(t *testing.T) {
+	r := start(t, Config{Handlers: handlers()})
+	equal(t, "header timeout", r.server(nil).ReadHeaderTimeout, 10*time.Second)
+	e, err := New(Config{Tenants: twoTenants{}, Handlers: handlers()})
+	must(t, err)
+	s := e.server(e.Handler())
+	s.ReadHeaderTimeout = 50 * time.Millisecond
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	c, err := net.Dial("tcp", l.Addr().String())
+	must(t, err)
+	_, err = c.Write([]byte("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "))
+	must(t, err)
+	must(t, c.SetReadDeadline(time.Now().Add(10*time.Second)))
+	if _, err := io.ReadAll(c); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal("the connection was kept")
+	}
+	_ = c.Close()
+	must(t, s.Close())
+	<-done
+}
+
+func TestHeadersThatAreTooLong(t *testing.T) {
+	r := start(t, Config{Handlers: handlers()})
+	req, _ := http.NewRequest("GET", "http://127.0.0.1/", nil)
+	req.Header.Set("X-Long", strings.Repeat("x", 64<<10))
+	resp, err := r.client().Do(req)
+	if err != nil {
+		return // the connection was cut off: as good
+	}
+	_ = resp.Body.Close()
+	equal(t, "status", resp.StatusCode, http.StatusRequestHeaderFieldsTooLarge)
+}
+
+func TestSmuggling(t *testing.T) {
+	r := start(t, Config{Handlers: handlers()})
+	for name, request := range map[string]string{
+		"two lengths":       "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcde",
+		"two hosts":         "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: acme.localhost\r\n\r\n",
+		"no host":           "GET / HTTP/1.1\r\n\r\n",
+		"space in a header": "GET / HTTP/1.1\r\nHost : 127.0.0.1\r\n\r\n",
+		"odd encoding":      "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: xchunked\r\n\r\n",
+	} {
+		c, err := net.Dial("tcp", r.Addr().String())
+		must(t, err)
+		must(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+		_, err = c.Write([]byte(request))
+		must(t, err)
+		line, _ := bufio.NewReader(c).ReadString('\n')
+		if !strings.HasPrefix(line, "HTTP/1.1 4") && !strings.HasPrefix(line, "HTTP/1.1 501") {
+			t.Errorf("%s: got %q", name, line)
+		}
+		_ = c.Close()
+	}
+}
+
+func TestAbsoluteFormCannotChangeTheHost(t *testing.T) {
+	r := start(t, Config{Handlers: handlers()})
+	c, err := net.Dial("tcp", r.Addr().String())
+	must(t, err)
+	defer func() { _ = c.Close() }()
+	_, err = c.Write([]byte("GET http://evil.example/ HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"))
+	must(t, err)
+	line, err := bufio.NewReader(c).ReadString('\n')
+	must(t, err)
+	equal(t, "answer", strings.TrimSpace(line), "HTTP/1.1 421 Misdirected Request")
+}
