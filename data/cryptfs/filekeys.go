@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 
 	"holdfast/data"
 )
@@ -121,7 +122,7 @@ const macLength = 40
 
 // checkName refuses what no file may be called.
 func checkName(name string) error {
-	if name == "" || strings.HasPrefix(name, "/") || strings.HasSuffix(name, "/") || strings.ContainsRune(name, 0) {
+	if name == "" || strings.HasPrefix(name, "/") || strings.HasSuffix(name, "/") || strings.ContainsRune(name, 0) || !utf8.ValidString(name) {
 		return fmt.Errorf("file name %q is not valid", name)
 	}
 	return nil

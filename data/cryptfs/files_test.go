@@ -155,7 +155,7 @@ func TestPutReplacesAndFails(t *testing.T) {
 	if paths := onDisk(t, dir); len(paths) != 1 {
 		t.Fatalf("left on disk: %v", paths)
 	}
-	for _, name := range []string{"", "/a", "a/", "a\x00b"} {
+	for _, name := range []string{"", "/a", "a/", "a\x00b", "a\xff"} {
 		if _, err := f.Put(context.Background(), data.FileInfo{Name: name}, strings.NewReader("")); err == nil {
 			t.Errorf("put %q", name)
 		}
