@@ -28,6 +28,7 @@ func (c *cli) root() *cobra.Command {
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return environment(cmd) },
+		Args:              usage(cobra.NoArgs),
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.config = DefaultConfig()

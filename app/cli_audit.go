@@ -5,16 +5,19 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"holdfast/data"
 )
 
 type auditRow struct {
-	Index   int64             `json:"index"`
-	Time    string            `json:"time"`
-	Actor   string            `json:"actor"`
-	Action  string            `json:"action"`
-	Target  string            `json:"target"`
-	Outcome string            `json:"outcome"`
-	Detail  map[string]string `json:"detail,omitempty"`
+	Index    int64             `json:"index"`
+	Time     string            `json:"time"`
+	Actor    string            `json:"actor"`
+	Action   string            `json:"action"`
+	Target   string            `json:"target"`
+	Outcome  string            `json:"outcome"`
+	Position *data.Position    `json:"position,omitempty"`
+	Detail   map[string]string `json:"detail,omitempty"`
 }
 
 // auditPath is the appliance's log, or with --tenant that store's.
