@@ -60,10 +60,7 @@ func Open(dir string, keys data.KeySource) (*Vault, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, fmt.Errorf("open vault: %w", err)
 	}
-	outer, err := outerKey(dir, keys)
-	if err == nil {
-		err = checkFiles(dir)
-	}
+	outer, err := prepare(dir, keys)
 	if err != nil {
 		return nil, fmt.Errorf("open vault %s: %w", dir, err)
 	}
@@ -80,6 +77,17 @@ func Open(dir string, keys data.KeySource) (*Vault, error) {
 		return nil, errors.Join(fmt.Errorf("open vault %s: %w", dir, err), db.Close())
 	}
 	return v, nil
+}
+
+// prepare is what must hold before badger sees the folder; it gives badger's key.
+func prepare(dir string, keys data.KeySource) ([]byte, error) {
+	if err := room(dir); err != nil {
+		return nil, err
+	}
+	if err := checkFiles(dir); err != nil {
+		return nil, err
+	}
+	return outerKey(dir, keys)
 }
 
 // settings suit one small store beside others in a process: badger's defaults
@@ -127,11 +135,16 @@ func (v *Vault) Sub(prefix string) *Vault {
 }
 
 // Close flushes and closes the whole vault; on a part made by Sub it does nothing.
+// On a full disk it leaves the flush to the next Open: nothing is lost, but the
+// folder stays locked until the process ends.
 func (v *Vault) Close() error {
 	if v.prefix != "" {
 		return nil
 	}
 	v.state.busy.Wait()
+	if err := room(v.db.Opts().Dir); err != nil {
+		return fmt.Errorf("close the vault: %w", err)
+	}
 	return guard(v.db.Close)
 }
 
@@ -143,7 +156,8 @@ func (v *Vault) View(ctx context.Context, fn func(*Tx) error) error {
 // Update runs fn and commits what it wrote, all or nothing; the commit is on
 // disk when Update returns nil. When another Update touched what fn read, fn
 // runs again: it must be free of other effects. ErrTooBig when the writes
-// exceed what one commit can hold (about 2 MB).
+// exceed what one commit can hold (about 2 MB), syscall.ENOSPC when the disk is
+// nearly full.
 func (v *Vault) Update(ctx context.Context, fn func(*Tx) error) error {
 	for {
 		err := v.run(ctx, true, fn)
@@ -162,6 +176,11 @@ func (v *Vault) run(ctx context.Context, write bool, fn func(*Tx) error) error {
 	}
 	if fault := v.state.fault.Load(); fault != nil {
 		return fmt.Errorf("the vault is damaged: %w", *fault)
+	}
+	if write {
+		if err := room(v.db.Opts().Dir); err != nil {
+			return err
+		}
 	}
 	txn := v.db.NewTransaction(write)
 	defer txn.Discard()
