@@ -105,6 +105,8 @@ func encode(body any) (io.Reader, string, error) {
 		return nil, "", nil
 	case io.Reader:
 		return b, "application/octet-stream", nil
+	case json.RawMessage: // as it is, be it JSON or not
+		return bytes.NewReader(b), "application/json", nil
 	}
 	b, err := json.Marshal(body)
 	return bytes.NewReader(b), "application/json", err
