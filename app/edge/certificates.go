@@ -14,11 +14,13 @@ import (
 	"holdfast/data"
 )
 
-// certificates gets and renews them.
+// certificates gets and renews them. Those of the domains are asked for at once
+// and renewed by the clock, those of stores when a handshake needs them.
 type certificates struct {
-	cache  *certmagic.Cache
-	magic  *certmagic.Config
-	issuer *certmagic.ACMEIssuer
+	cache    *certmagic.Cache
+	domains  *certmagic.Config
+	onDemand *certmagic.Config
+	issuer   *certmagic.ACMEIssuer
 }
 
 // newCertificates keeps everything in the vault. A name that no store or
@@ -27,18 +29,26 @@ func newCertificates(c Config, allow func(ctx context.Context, name string) erro
 	out := &certificates{}
 	logger := zap.NewNop() // its lines would repeat ours; failures come back as events
 	out.cache = certmagic.NewCache(certmagic.CacheOptions{
-		GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return out.magic, nil },
+		GetConfigForCert: func(cert certmagic.Certificate) (*certmagic.Config, error) { return out.configFor(c, cert), nil },
 		Logger:           logger,
 	})
-	out.magic = certmagic.New(out.cache, certmagic.Config{
-		Storage:  newStorage(c.Certificates),
-		Logger:   logger,
-		OnDemand: &certmagic.OnDemandConfig{DecisionFunc: allow},
-		OnEvent:  c.logEvent,
-	})
-	out.issuer = certmagic.NewACMEIssuer(out.magic, c.ACME.template(logger))
-	out.magic.Issuers = []certmagic.Issuer{out.issuer}
+	template := certmagic.Config{Storage: newStorage(c.Certificates), Logger: logger, OnEvent: c.logEvent}
+	out.domains = certmagic.New(out.cache, template)
+	template.OnDemand = &certmagic.OnDemandConfig{DecisionFunc: allow}
+	out.onDemand = certmagic.New(out.cache, template)
+	out.issuer = certmagic.NewACMEIssuer(out.onDemand, c.ACME.template(logger))
+	out.onDemand.Issuers = []certmagic.Issuer{out.issuer}
+	out.domains.Issuers = []certmagic.Issuer{out.issuer}
 	return out, nil
+}
+
+func (c *certificates) configFor(config Config, cert certmagic.Certificate) *certmagic.Config {
+	for _, name := range cert.Names {
+		if slices.Contains(config.Domains, name) {
+			return c.domains
+		}
+	}
+	return c.onDemand
 }
 
 func (a ACME) template(logger *zap.Logger) certmagic.ACMEIssuer {
@@ -65,7 +75,7 @@ func (c Config) logEvent(ctx context.Context, event string, details map[string]a
 
 // config is TLS 1.2 and later, with HTTP/2 and ACME's own protocol.
 func (c *certificates) config() *tls.Config {
-	t := c.magic.TLSConfig()
+	t := c.onDemand.TLSConfig()
 	t.MinVersion = tls.VersionTLS12
 	t.NextProtos = append([]string{"h2", "http/1.1"}, t.NextProtos...)
 	slices.Sort(t.NextProtos[2:])
@@ -79,7 +89,7 @@ func (c *certificates) start(ctx context.Context, config Config) {
 	if config.ACME.SkipPreissue {
 		return
 	}
-	if err := c.magic.ManageAsync(ctx, config.Domains); err != nil {
+	if err := c.domains.ManageAsync(ctx, config.Domains); err != nil {
 		config.Logger.ErrorContext(ctx, "certificates cannot be managed", "error", err)
 	}
 }
