@@ -69,7 +69,7 @@ func (a *jsonArray) broken(err error) error {
 	case errors.As(err, &syntax):
 		return errFile{a.line(), jsonReason(err)}
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errFile{a.line(), "the JSON ends too early"}
+		return errFile{a.lines.last(), "the JSON ends too early"}
 	}
 	return fmt.Errorf("read the array: %w", err)
 }
@@ -92,6 +92,9 @@ func (c *lineCounter) Read(p []byte) (int, error) {
 	c.read += int64(n)
 	return n, err
 }
+
+// last is the line that the file ends on.
+func (c *lineCounter) last() int { return c.passed + len(c.breaks) + 1 }
 
 // at gives the line of an offset; offsets may not go back.
 func (c *lineCounter) at(offset int64) int {

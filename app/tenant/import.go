@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 
@@ -86,11 +87,17 @@ func (s *Service) serveImport(w http.ResponseWriter, r *http.Request) error {
 	return api.Respond(w, http.StatusAccepted, op)
 }
 
+// collectionPattern is what PocketBase takes for a collection's name or id.
+var collectionPattern = regexp.MustCompile(`^\w{1,255}$`)
+
 func readImport(r *http.Request) (im Import, err error) {
 	q := r.URL.Query()
 	im = Import{Collection: r.PathValue("collection"), Format: Format(q.Get("format")), Key: q.Get("key")}
 	if !slices.Contains(formats, im.Format) {
 		return im, api.InvalidField("format", "%q is none of csv, jsonl, json", q.Get("format"))
+	}
+	if !collectionPattern.MatchString(im.Collection) {
+		return im, api.InvalidField("collection", "%q is no name of a collection", clip(im.Collection))
 	}
 	if im.Create, err = flag(r, "create"); err != nil {
 		return im, err

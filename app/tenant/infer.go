@@ -38,6 +38,7 @@ type column struct {
 	ids    int // values that PocketBase takes for an id
 
 	text, number, boolean, date, email, url, nested int // how many values fit
+	digits                                          int // numbers that only a text keeps to the digit
 
 	decimals  map[int]bool // numbers of digits behind the point
 	lastDigit bool         // some number ends with 0 behind the point
@@ -99,7 +100,7 @@ func (c *column) observeNumber(v string, exact bool) {
 		}
 	}
 	if m == nil || significant(v) > 15 || v == "-0" {
-		c.nested++ // kept to the digit as JSON; CSV columns are told by csvColumn
+		c.digits++
 		return
 	}
 	c.number++
@@ -150,8 +151,10 @@ func (c *column) kind(whole bool) string {
 		return typeDate
 	}
 	switch {
+	case c.number+c.digits == filled:
+		return typeText
 	case c.text != filled:
-		return typeJSON // mixed, lists, objects, or numbers beyond a float64
+		return typeJSON // mixed, lists or objects
 	case c.longer:
 		return typeLong
 	case whole && c.email == filled:
@@ -211,6 +214,6 @@ func (c *csvColumn) kind(whole bool) string {
 		return typeJSON
 	}
 	plain := c.column
-	plain.boolean, plain.number, plain.nested = -1, -1, 0
+	plain.boolean, plain.number, plain.digits, plain.nested = -1, -1, 0, 0
 	return plain.kind(whole)
 }

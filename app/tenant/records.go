@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"holdfast/app/api"
+	"holdfast/data"
 	"holdfast/data/store"
 )
 
@@ -59,6 +60,9 @@ func compareCollections(a, b store.Collection, by string) int {
 func (s *Service) serveRecords(w http.ResponseWriter, r *http.Request) error {
 	if _, err := api.ReadPage(r); err != nil {
 		return err
+	}
+	if name := r.PathValue("collection"); !collectionPattern.MatchString(name) {
+		return missing(data.ErrNotFound, "There is no collection %q (not found).", clip(name))
 	}
 	return s.withStore(r, func(_ Ref, st *store.Store) error {
 		answer := &answer{header: http.Header{}}
