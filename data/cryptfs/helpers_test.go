@@ -22,10 +22,11 @@ type ring struct {
 
 	mu      sync.Mutex
 	newest  uint32
+	made    map[uint32][32]byte
 	refusal error
 }
 
-func newRing(seed string) *ring { return &ring{seed: seed, newest: 1} }
+func newRing(seed string) *ring { return &ring{seed: seed, newest: 1, made: map[uint32][32]byte{}} }
 
 func (r *ring) rotate() {
 	r.mu.Lock()
@@ -57,7 +58,12 @@ func (r *ring) Generation(g uint32) ([32]byte, error) {
 	return r.key(g), nil
 }
 
-func (r *ring) key(g uint32) [32]byte { return sha256.Sum256(fmt.Append(nil, r.seed, g)) }
+func (r *ring) key(g uint32) [32]byte {
+	if _, ok := r.made[g]; !ok {
+		r.made[g] = sha256.Sum256(fmt.Append(nil, r.seed, g))
+	}
+	return r.made[g]
+}
 
 func mount(t testing.TB, dir string, keys data.KeySource) *FS {
 	t.Helper()

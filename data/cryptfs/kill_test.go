@@ -126,7 +126,7 @@ func checkAfterKill(t *testing.T, dir, row string, names []string) {
 	sum := content(t, c)
 	c.Close()
 	tap, copied := openTap(t, fs, "data.db"), newReplica()
-	snapshot(t, copied, tap)
+	ship(t, copied, tap)
 	if content(t, copied.open(t)) != sum {
 		t.Fatal("the replica differs")
 	}

@@ -114,6 +114,7 @@ func (f *mainFile) writePage(p []byte, number uint32) (int, error) {
 	if err := f.db.pages.seal(sealed, p[:pageContent], place{kind: kindPage, number: number}); err != nil {
 		return 0, err
 	}
+	f.db.track.keepPage(number)
 	if _, err := f.File.WriteAt(sealed, pagePosition(number)); err != nil {
 		return 0, err
 	}
@@ -128,6 +129,7 @@ func (f *mainFile) Truncate(size int64) error {
 		return err
 	}
 	f.db.extent.Store(pages)
+	f.db.track.keepAbove(pages)
 	return f.File.Truncate(size)
 }
 
@@ -143,10 +145,10 @@ func (f *mainFile) Pragma(name, value string) (string, error) {
 	return "", sqlite3.NOTFOUND
 }
 
-// CheckpointStart waits for a running snapshot.
+// CheckpointStart tells the tracker what the log holds for good.
 func (f *mainFile) CheckpointStart() { f.db.track.checkpointStart() }
 
-// CheckpointDone lets snapshots begin again.
+// CheckpointDone ends that.
 func (f *mainFile) CheckpointDone() { f.db.track.checkpointDone() }
 
 // CommitPhaseTwo announces a commit once other connections can see it and the

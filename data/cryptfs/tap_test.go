@@ -1,6 +1,7 @@
 package cryptfs
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strconv"
@@ -21,7 +22,7 @@ func openTap(t testing.TB, fs *FS, database string) *Tap {
 	return tap
 }
 
-func snapshot(t testing.TB, r *replica, tap *Tap) data.Commit {
+func ship(t testing.TB, r *replica, tap *Tap) data.Commit {
 	t.Helper()
 	c, err := r.take(context.Background(), tap)
 	if err != nil {
@@ -36,17 +37,17 @@ func TestTapFollows(t *testing.T) {
 	c := connect(t, fs, "data.db")
 	r := newReplica()
 	run(t, c, "CREATE TABLE t(id INTEGER PRIMARY KEY, x); CREATE INDEX i ON t(x)")
-	snapshot(t, r, tap)
+	ship(t, r, tap)
 	if tap.Dirty() != 0 {
 		t.Fatalf("%d pages dirty after a snapshot", tap.Dirty())
 	}
 	run(t, c, "INSERT INTO t(x) SELECT hex(randomblob(300)) FROM generate_series(1,500)")
 	dirty := tap.Dirty()
-	if got := snapshot(t, r, tap); got.Pages != dirty || got.Pages == 0 {
+	if got := ship(t, r, tap); got.Pages != dirty || got.Pages == 0 {
 		t.Fatalf("%d pages, %d were dirty", got.Pages, dirty)
 	}
 	run(t, c, "UPDATE t SET x='short' WHERE id=250")
-	if got := snapshot(t, r, tap); got.Pages == 0 || got.Pages > 8 {
+	if got := ship(t, r, tap); got.Pages == 0 || got.Pages > 20 {
 		t.Fatalf("an update of one row handed out %d pages", got.Pages)
 	}
 	if content(t, r.open(t)) != content(t, c) {
@@ -98,10 +99,48 @@ func TestTapReopen(t *testing.T) {
 	sum := content(t, c)
 	c.Close()
 	tap, r := openTap(t, fs, "data.db"), newReplica()
-	if got := snapshot(t, r, tap); uint32(got.Pages) != got.DatabasePages || got.Pages == 0 {
+	if got := ship(t, r, tap); uint32(got.Pages) != got.DatabasePages || got.Pages == 0 {
 		t.Fatalf("first snapshot: %+v", got)
 	}
 	if content(t, r.open(t)) != sum {
 		t.Fatal("the replica differs")
+	}
+}
+
+// TestWritersGoOn overwrites everything while a snapshot is handed out: it still
+// shows the state that it began with, whether its pages lay in the database file
+// or in the log.
+func TestWritersGoOn(t *testing.T) {
+	for _, where := range []string{"PRAGMA wal_checkpoint(TRUNCATE)", "SELECT 1"} {
+		fs := mount(t, t.TempDir(), newRing("a"))
+		tap, copied := openTap(t, fs, "data.db"), newReplica()
+		c := connect(t, fs, "data.db")
+		run(t, c, "PRAGMA wal_autocheckpoint=0; CREATE TABLE t(id INTEGER PRIMARY KEY, x)")
+		run(t, c, "INSERT INTO t(x) SELECT hex(randomblob(300)) FROM generate_series(1,500)")
+		run(t, c, "%s", where)
+		sum, handed := content(t, c), 0
+		_, err := tap.Snapshot(context.Background(), func(page uint32, image []byte) error {
+			switch handed++; handed {
+			case 3:
+				run(t, c, "UPDATE t SET x=x||'!'; PRAGMA wal_checkpoint(PASSIVE)")
+			case 6:
+				run(t, c, "UPDATE t SET x=x||'?'; PRAGMA wal_checkpoint(RESTART); UPDATE t SET x='now' WHERE id=1")
+			case 9:
+				run(t, c, "DELETE FROM t WHERE id>10; VACUUM; PRAGMA wal_checkpoint(TRUNCATE); INSERT INTO t(x) VALUES('new')")
+			}
+			copied.pages[page] = bytes.Clone(image)
+			copied.size = max(copied.size, page)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if content(t, copied.open(t)) != sum {
+			t.Fatalf("after %q the snapshot mixes states", where)
+		}
+		ship(t, copied, tap)
+		if content(t, copied.open(t)) != content(t, c) {
+			t.Fatalf("after %q the next snapshot differs", where)
+		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 // write into the log. While no tap is open it only guards the log's resets.
 type tracker struct {
 	mu   sync.Mutex
-	cond *sync.Cond
+	cond *sync.Cond // a snapshot read a page, or ended
 
 	on     bool              // a tap is open
 	pages  uint32            // size of the database, in pages
@@ -20,8 +20,8 @@ type tracker struct {
 	newest undo              // what the newest commit replaced
 
 	checkpointing bool
-	synced        uint32 // newest committed frame when the checkpoint began
-	pinned        bool   // a snapshot reads log and main file
+	synced        uint32    // newest committed frame when the checkpoint began
+	current       *snapshot // that is being handed out
 }
 
 // undo is what a commit replaced in the tracker.
@@ -57,9 +57,6 @@ func (t *tracker) start(pages uint32) bool {
 func (t *tracker) stop() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for t.pinned {
-		t.cond.Wait()
-	}
 	t.on = false
 	clear(t.frames)
 	t.dirty = pageSet{}
@@ -71,9 +68,7 @@ func (t *tracker) stop() {
 func (t *tracker) reset(salt [8]byte, write func() error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for t.pinned {
-		t.cond.Wait()
-	}
+	t.keepLog()
 	if err := write(); err != nil {
 		return err
 	}
@@ -82,14 +77,9 @@ func (t *tracker) reset(salt [8]byte, write func() error) error {
 	return nil
 }
 
-// checkpointStart waits until no snapshot reads the main file, which the
-// checkpoint is about to change.
 func (t *tracker) checkpointStart() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for t.pinned {
-		t.cond.Wait()
-	}
 	t.checkpointing, t.synced = true, t.last
 }
 
@@ -97,7 +87,18 @@ func (t *tracker) checkpointDone() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.checkpointing = false
-	t.cond.Broadcast()
+}
+
+func (t *tracker) markAll() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.dirty.addRange(1, t.pages)
+}
+
+func (t *tracker) changed() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.dirty.n
 }
 
 // logged gives the pages that the log is known to hold for good: SQLite synced

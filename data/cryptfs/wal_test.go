@@ -46,20 +46,20 @@ func TestSpilledTransaction(t *testing.T) {
 	tap, copied := openTap(t, fs, "data.db"), newReplica()
 	c := connect(t, fs, "data.db")
 	run(t, c, "PRAGMA cache_size=8; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(id INTEGER PRIMARY KEY, x)")
-	snapshot(t, copied, tap)
+	ship(t, copied, tap)
 	run(t, c, "BEGIN; INSERT INTO t(x) SELECT hex(randomblob(400)) FROM generate_series(1,300)")
 	run(t, c, "UPDATE t SET x='u'||x; UPDATE t SET x='v'||x WHERE id%%2")
 	if zero, all := zeroSalts(t, dir, keys); zero == 0 || all < 50 {
 		t.Fatalf("the transaction did not spill over itself: %d of %d frames", zero, all)
 	}
-	if got := snapshot(t, copied, tap); got.Pages != 0 {
+	if got := ship(t, copied, tap); got.Pages != 0 {
 		t.Fatalf("%d uncommitted pages handed out", got.Pages)
 	}
 	run(t, c, "COMMIT")
 	if zero, _ := zeroSalts(t, dir, keys); zero != 0 {
 		t.Fatalf("%d frames without salt after the commit", zero)
 	}
-	snapshot(t, copied, tap)
+	ship(t, copied, tap)
 	sum := content(t, c)
 	if content(t, copied.open(t)) != sum {
 		t.Fatal("the replica differs")
@@ -123,14 +123,14 @@ func TestGapsAreSealed(t *testing.T) {
 		run(t, c, "BEGIN; CREATE TABLE g(x); INSERT INTO g SELECT randomblob(3000) FROM generate_series(1,200); DROP TABLE g; COMMIT")
 		if tapped { // before a checkpoint, these pages are nowhere
 			tap.MarkAll()
-			snapshot(t, copied, tap)
+			ship(t, copied, tap)
 			copied.open(t)
 		}
 		run(t, c, "PRAGMA wal_checkpoint(TRUNCATE)")
 		authenticate(t, fs, "data.db")
 		if tapped {
 			tap.MarkAll()
-			snapshot(t, copied, tap)
+			ship(t, copied, tap)
 			copied.open(t)
 			tap.Close()
 		}

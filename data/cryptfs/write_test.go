@@ -22,7 +22,7 @@ func TestWriteDatabase(t *testing.T) {
 	tap, copied := openTap(t, fs, "data.db"), newReplica()
 	c := connect(t, fs, "data.db")
 	run(t, c, "CREATE TABLE t(id INTEGER PRIMARY KEY, x); INSERT INTO t(x) SELECT hex(randomblob(300)) FROM generate_series(1,500)")
-	snapshot(t, copied, tap)
+	ship(t, copied, tap)
 	to := Config{Dir: filepath.Join(t.TempDir(), "scratch"), Identity: "other/prod", Keys: newRing("b")}
 	if err := WriteDatabase(ctx, to, "data.db", copied.size, copied.next); err != nil {
 		t.Fatal(err)
@@ -36,7 +36,7 @@ func TestWriteDatabase(t *testing.T) {
 		t.Fatal("the restored database differs")
 	}
 	run(t, d, "INSERT INTO t(x) VALUES('more')")
-	snapshot(t, second, again)
+	ship(t, second, again)
 	second.open(t)
 	if err := WriteDatabase(ctx, to, "data.db", copied.size, copied.next); !errors.Is(err, data.ErrExists) {
 		t.Fatalf("over an existing one: %v", err)
@@ -48,7 +48,7 @@ func TestWriteDatabaseFails(t *testing.T) {
 	fs := mount(t, t.TempDir(), newRing("a"))
 	tap, copied := openTap(t, fs, "data.db"), newReplica()
 	run(t, connect(t, fs, "data.db"), "CREATE TABLE t(x)")
-	snapshot(t, copied, tap)
+	ship(t, copied, tap)
 	to := Config{Dir: t.TempDir(), Identity: "other/prod", Keys: newRing("b")}
 	lost := errors.New("lost")
 	broken := func(number uint32, page []byte) error {

@@ -1,0 +1,253 @@
+package cryptfs
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"holdfast/data"
+)
+
+// snapshot is one that is being handed out: the changed pages in ascending
+// order, and where each lay when it began. Writers go on meanwhile. Before they
+// overwrite a page of it that was not read yet, they keep its sealed image here.
+// All but view is guarded by the tracker's lock.
+type snapshot struct {
+	view
+	main, log *os.File
+	next      int               // of pages, the first not read yet
+	kept      map[uint32][]byte // by page
+	failed    error             // keeping a page failed
+}
+
+// view is what a snapshot shows.
+type view struct {
+	size  uint32  // of the database, in pages
+	salt  [8]byte // of the log that the frames are in
+	pages []pageFrame
+	dirty pageSet
+}
+
+// maxKept bounds how many images writers keep for a slow snapshot (64 MiB); then
+// they wait for it.
+const maxKept = 16384
+
+func (p pageFrame) inLog() bool { return p.frame != 0 && p.frame != unwritten }
+
+var errClosed = errors.New("the tap is closed")
+
+// begin starts a snapshot of what changed until now.
+func (db *database) begin() (*snapshot, error) {
+	t := &db.track
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.on {
+		return nil, errClosed
+	}
+	s := &snapshot{view: t.view(), kept: map[uint32][]byte{}}
+	if err := s.open(db.path); err != nil {
+		return nil, err
+	}
+	t.dirty, t.current = pageSet{}, s
+	return s, nil
+}
+
+func (t *tracker) view() view {
+	v := view{size: t.pages, salt: t.salt, dirty: t.dirty, pages: make([]pageFrame, 0, t.dirty.n)}
+	for page := range t.dirty.all() {
+		v.pages = append(v.pages, pageFrame{page, t.frames[page]})
+	}
+	return v
+}
+
+// open opens what the pages lie in.
+func (s *snapshot) open(path string) (err error) {
+	if s.main, err = os.Open(path); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(s.pages, pageFrame.inLog) {
+		if s.log, err = os.Open(path + walSuffix); err != nil {
+			s.main.Close()
+		}
+	}
+	return err
+}
+
+// end ends a snapshot. Where it failed, its pages are changed still.
+func (t *tracker) end(s *snapshot, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !ok {
+		t.dirty.addAll(s.dirty)
+		t.dirty.cut(t.pages)
+	}
+	t.current = nil
+	t.cond.Broadcast()
+	s.main.Close()
+	if s.log != nil {
+		s.log.Close()
+	}
+}
+
+// handOut reads each page and passes it on. First it syncs the log: no page is
+// handed out that a power cut could still take back.
+func (s *snapshot) handOut(ctx context.Context, db *database, fn func(uint32, []byte) error) error {
+	if s.log != nil {
+		if err := s.log.Sync(); err != nil {
+			return err
+		}
+	}
+	b := borrow()
+	defer b.giveBack()
+	for i, at := range s.pages {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.read(db, b, i); err != nil {
+			return err
+		}
+		if err := fn(at.page, b.plain[:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read reads the i-th page into b.plain.
+func (s *snapshot) read(db *database, b *buffer, i int) error {
+	at, f := s.pages[i], file{db: db}
+	sealed, err := db.track.fetch(s, b.frame[:], i)
+	switch {
+	case at.frame == unwritten:
+		clear(b.plain[:])
+		return err
+	case at.inLog():
+		if err == nil {
+			err = s.openFrame(db.log, b.plain[:], sealed, at)
+		}
+		return f.refuse(err, walSuffix, at.frame)
+	default:
+		if err == nil {
+			err = openPage(db.pages, b.plain[:], sealed, at.page)
+		}
+		return f.refuse(err, "", at.page)
+	}
+}
+
+// openFrame also sees that the frame is of the page that is wanted.
+func (s *snapshot) openFrame(sealer *sealer, dst, sealed []byte, at pageFrame) error {
+	slot := sealed[:slotSize]
+	if err := openFrameHeader(sealer, slot, s.salt, at.frame); err != nil {
+		return err
+	}
+	if page := binary.BigEndian.Uint32(slot); page != at.page {
+		return fmt.Errorf("is of page %d, not %d: %w", page, at.page, errUnsealed)
+	}
+	return openFramePage(sealer, dst, sealed[slotSize:], s.salt, at.frame)
+}
+
+// fetch gives the sealed image of the i-th page, in buf where it was not kept,
+// and counts it as read.
+func (t *tracker) fetch(s *snapshot, buf []byte, i int) ([]byte, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.next = i + 1
+	page := s.pages[i].page
+	if image, ok := s.kept[page]; ok {
+		delete(s.kept, page)
+		t.cond.Broadcast() // there is room again
+		return image, nil
+	}
+	if s.failed != nil {
+		return nil, s.failed
+	}
+	return s.image(buf, s.pages[i])
+}
+
+// image reads a page's sealed image from the files.
+func (s *snapshot) image(buf []byte, at pageFrame) ([]byte, error) {
+	r, off, n := s.main, pagePosition(at.page), data.PageSize
+	switch {
+	case at.frame == unwritten:
+		return nil, nil
+	case at.inLog():
+		r, off, n = s.log, framePosition(at.frame), frameSize
+	}
+	_, err := readFull(r, buf[:n], off)
+	return buf[:n], missing(err)
+}
+
+// keepPage saves a page that is about to be overwritten or cut off in the main
+// file, if a snapshot still needs it.
+func (t *tracker) keepPage(page uint32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.keep(func(s *snapshot) int {
+		i, found := slices.BinarySearchFunc(s.pages, page, func(p pageFrame, page uint32) int { return int(p.page) - int(page) })
+		if found && s.pages[i].frame == 0 && !s.has(i) {
+			return i
+		}
+		return -1
+	})
+}
+
+// keepAbove saves the pages after the last that the main file will have.
+func (t *tracker) keepAbove(last uint32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.keep(each(func(p pageFrame) bool { return p.frame == 0 && p.page > last }))
+}
+
+// keepLog saves the pages that lie in the log. mu is held.
+func (t *tracker) keepLog() {
+	t.keep(each(pageFrame.inLog))
+}
+
+// keep saves pages of the snapshot as long as next names one (not -1). mu is
+// held, but not while it waits for room.
+func (t *tracker) keep(next func(s *snapshot) int) {
+	for t.current != nil && t.current.failed == nil {
+		s := t.current
+		i := next(s)
+		if i < 0 {
+			return
+		}
+		if len(s.kept) >= maxKept {
+			t.cond.Wait()
+			continue
+		}
+		image, err := s.image(make([]byte, frameSize), s.pages[i])
+		if err != nil {
+			s.failed = fmt.Errorf("keep page %d for the snapshot: %w", s.pages[i].page, err)
+			return
+		}
+		s.kept[s.pages[i].page] = image
+	}
+}
+
+// each names, one after the other, the pages that are wanted and neither read
+// nor kept.
+func each(wanted func(pageFrame) bool) func(s *snapshot) int {
+	var of *snapshot // while keep waited, another may have begun
+	i := 0
+	return func(s *snapshot) int {
+		if of != s {
+			of, i = s, 0
+		}
+		for i = max(i, s.next); i < len(s.pages); i++ {
+			if wanted(s.pages[i]) && !s.has(i) {
+				return i
+			}
+		}
+		return -1
+	}
+}
+
+// has says whether a page was read or kept.
+func (s *snapshot) has(i int) bool {
+	_, kept := s.kept[s.pages[i].page]
+	return kept || i < s.next
+}
