@@ -1,26 +1,58 @@
 package backup
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 )
 
 // Fetch reads a whole object of at most limit bytes; a larger one is ErrFormat.
 func Fetch(ctx context.Context, s ObjectStore, name string, limit int64) ([]byte, error) {
-	r, err := s.Get(ctx, name)
-	if err != nil {
+	return fetch(ctx, s, name, limit, 0)
+}
+
+// FetchSized is Fetch for an object whose size is known: it takes no more memory
+// than that. One of another size is ErrFormat.
+func FetchSized(ctx context.Context, s ObjectStore, name string, size int64) ([]byte, error) {
+	b, err := fetch(ctx, s, name, size, size)
+	if err == nil && int64(len(b)) != size {
+		return nil, fmt.Errorf("get %s: %w: %d bytes instead of %d", name, ErrFormat, len(b), size)
+	}
+	return b, err
+}
+
+// fetchTries bounds how often an object is read whose body was cut off on the
+// way. Whether a request is repeated is the store's own business.
+const fetchTries = 3
+
+func fetch(ctx context.Context, s ObjectStore, name string, limit, hint int64) ([]byte, error) {
+	for try := 1; ; try++ {
+		r, err := s.Get(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		b, err := readBody(r, limit, hint)
+		if err == nil || try == fetchTries || ctx.Err() != nil || errors.Is(err, ErrFormat) {
+			if err != nil {
+				err = fmt.Errorf("get %s: %w", name, err)
+			}
+			return b, err
+		}
+	}
+}
+
+func readBody(r io.ReadCloser, limit, hint int64) ([]byte, error) {
+	defer r.Close() //nolint:errcheck // only read
+	b := bytes.NewBuffer(make([]byte, 0, hint+bytes.MinRead+1))
+	if _, err := b.ReadFrom(io.LimitReader(r, limit+1)); err != nil {
 		return nil, err
 	}
-	defer r.Close() //nolint:errcheck // only read
-	b, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err != nil {
-		return nil, fmt.Errorf("get %s: %w", name, err)
+	if int64(b.Len()) > limit {
+		return nil, fmt.Errorf("%w: larger than %d bytes", ErrFormat, limit)
 	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("get %s: %w: larger than %d bytes", name, ErrFormat, limit)
-	}
-	return b, nil
+	return b.Bytes(), nil
 }
 
 // listPage is how many names are asked for at once.
