@@ -216,19 +216,33 @@ func (r *Ring) tidy() error {
 	if err := errors.Join(removeLeftovers(path, r.now()), removeLeftovers(prev, r.now())); err != nil {
 		return fmt.Errorf("tidy keyring: %w", err)
 	}
-	gone := r.tombstones()
-	if len(gone) == 0 {
+	if !r.stale(prev) {
 		return nil
-	}
-	old, err := readRing(prev, r.root)
-	if err != nil || !outlived(old.records, gone) {
-		return nil // a damaged previous generation is told by Check
 	}
 	c := content{serial: r.serial, salt: random32(), records: sorted(r.owners)}
 	if err := replaceShredding(prev, formatRing(r.root, c)); err != nil {
 		return fmt.Errorf("tidy keyring: %w", err)
 	}
 	return nil
+}
+
+// stale says whether the previous generation holds what it should not: keys that
+// were destroyed since, or all keys under an older root key. A damaged one is
+// left for Check to tell.
+func (r *Ring) stale(prev string) bool {
+	b, err := os.ReadFile(prev)
+	if err != nil {
+		return false
+	}
+	if f, err := parseFrame(b); err == nil && f.root != r.root.id() {
+		return true
+	}
+	gone := r.tombstones()
+	if len(gone) == 0 {
+		return false
+	}
+	old, err := parseRing(r.root, b)
+	return err == nil && outlived(old.records, gone)
 }
 
 func (r *Ring) tombstones() map[recordName]bool {

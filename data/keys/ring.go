@@ -154,8 +154,8 @@ func (r *Ring) take(c content) {
 	}
 }
 
-// Rewrap puts the whole keyring under a new root key. The slots must hold both
-// until it returns.
+// Rewrap puts the whole keyring under a new root key, which must be in slots
+// already: see RotateRoot.
 func (r *Ring) Rewrap(root Root) error {
 	if root.empty() {
 		return fmt.Errorf("rewrap keyring: %w", data.ErrSealed)

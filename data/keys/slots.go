@@ -67,6 +67,9 @@ func CreateSlots(path string, slots ...Slot) (Root, error) {
 // can read it, data.ErrNewer for a later format, data.ErrTampered when no slot
 // is left whole; a damaged slot beside whole ones is told by List and Check.
 func OpenSlots(path string) (*Slots, error) {
+	if err := finishRotation(path); err != nil {
+		return nil, fmt.Errorf("open slots: %w", err)
+	}
 	b, err := readPrivate(path, (maxSlots+1)*cellSize)
 	if err != nil {
 		return nil, fmt.Errorf("open slots: %w", err)
