@@ -19,6 +19,8 @@ const (
 	pace = 50 * time.Millisecond
 	// quiet is how long a store stays marked after its last commit.
 	quiet = 5 * time.Minute
+	// lastRound bounds how long Close follows; what is left is marked.
+	lastRound = 10 * time.Second
 )
 
 // follower turns nudges into leaves, in one goroutine. It does nothing while
@@ -91,9 +93,17 @@ func (f *follower) marks(ctx context.Context) (ids []data.StoreID, err error) {
 	return ids, err
 }
 
+// close follows once more what was nudged: after it nobody commits, and a command
+// that ends with its process should leave no change without its leaf.
 func (f *follower) close() {
 	f.cancel()
 	f.done.Wait()
+	if f.service.config.Stores == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lastRound)
+	defer cancel()
+	f.round(ctx)
 }
 
 func (f *follower) run() {
@@ -103,7 +113,7 @@ func (f *follower) run() {
 			return
 		case <-f.wake:
 		}
-		f.round()
+		f.round(f.ctx)
 		select {
 		case <-f.ctx.Done():
 			return
@@ -113,18 +123,18 @@ func (f *follower) run() {
 }
 
 // round marks, then follows, every store that was nudged.
-func (f *follower) round() {
-	ids, err := f.take()
+func (f *follower) round(ctx context.Context) {
+	ids, err := f.take(ctx)
 	if err != nil {
 		f.service.config.Logger.Error("stores were not marked as followed", "error", err)
 	}
 	for _, id := range ids {
-		f.one(id)
+		f.one(ctx, id)
 	}
 }
 
 // take empties pending and marks the stores in it that are not marked yet.
-func (f *follower) take() (ids []data.StoreID, err error) {
+func (f *follower) take(ctx context.Context) (ids []data.StoreID, err error) {
 	f.marking.Lock()
 	defer f.marking.Unlock()
 	now := f.service.config.Clock()
@@ -139,7 +149,7 @@ func (f *follower) take() (ids []data.StoreID, err error) {
 	}
 	clear(f.pending)
 	f.mu.Unlock()
-	return ids, f.write(f.ctx, fresh, func(t *vault.Tx, key []byte) error { return t.Set(key, []byte{1}) })
+	return ids, f.write(ctx, fresh, func(t *vault.Tx, key []byte) error { return t.Set(key, []byte{1}) })
 }
 
 func (f *follower) write(ctx context.Context, ids []data.StoreID, do func(*vault.Tx, []byte) error) error {
@@ -158,12 +168,12 @@ func (f *follower) write(ctx context.Context, ids []data.StoreID, do func(*vault
 
 // one follows a store. A store that is parked or gone has nothing to follow; any
 // other failure is told, and tried again by Sweep.
-func (f *follower) one(id data.StoreID) {
-	_, err := f.service.CatchUp(f.ctx, id)
+func (f *follower) one(ctx context.Context, id data.StoreID) {
+	_, err := f.service.CatchUp(ctx, id)
 	if gone(err) {
 		err = nil
 	}
-	if err != nil && f.ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil {
 		f.service.config.Logger.Error("a store's changes were not followed", "store", id.String(), "error", err)
 	}
 	f.mu.Lock()

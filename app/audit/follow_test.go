@@ -170,3 +170,19 @@ func TestParkedStoreIsNoFailure(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestCloseFollowsWhatWasCommittedLast(t *testing.T) {
+	w := newWorld(t)
+	feed := newFeed()
+	w.feeds[acme] = feed
+	w.Nudge(acme)
+	waitFor(t, "the begin", func() bool { return w.followed().Incarnation == "life1" })
+	feed.write(900)
+	w.Nudge(acme)
+	w.shut()
+	delete(w.feeds, acme)
+	w.open()
+	if got := w.followed().Sequence; got != 900 {
+		t.Errorf("followed to %d of 900", got)
+	}
+}
