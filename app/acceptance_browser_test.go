@@ -141,6 +141,12 @@ func (b *browser) click(words string) {
 	b.until("click "+words, `const e = all('button, a, summary, [role=tab], [role=menuitem]').find(e => text(e) === $1); if (e) e.click(); return !!e`, words)
 }
 
+// submit presses the form's button that says exactly this.
+func (b *browser) submit(words string) {
+	b.t.Helper()
+	b.until("submit "+words, `const e = all('button[type=submit]').find(e => text(e) === $1); if (e) e.click(); return !!e`, words)
+}
+
 // fill types a value into the field of this name.
 func (b *browser) fill(name, value string) {
 	b.t.Helper()

@@ -38,7 +38,7 @@ func (b *browser) setUp(s *server) {
 	b.fill("name", "Olga Owner")
 	b.fill("email", "olga@example.com")
 	b.fill("password", password)
-	b.click("Create the account")
+	b.submit("Create the account")
 	b.sees("No tenants yet")
 	b.quiet()
 }
@@ -63,7 +63,7 @@ func (b *browser) importFile(t *testing.T) {
 	b.goTo("/tenants/acme/prod/import")
 	b.attach(file)
 	b.fill("collection", "items")
-	b.click("Import")
+	b.submit("Import")
 	b.until("the import is done", `return /\b40\b/.test(document.body.innerText) && /created|imported|done/i.test(document.body.innerText)`)
 	b.goTo("/tenants/acme/prod/collections/items")
 	b.sees("item 39")
@@ -105,7 +105,7 @@ func (b *browser) restore() {
 	b.t.Helper()
 	b.click("Restore as new…")
 	b.fill("as", "acme-restored")
-	b.click("Restore")
+	b.submit("Restore")
 	b.sees("Restored")
 	b.click("Open acme-restored")
 	b.until("the restored tenant's page", `return location.pathname === '/tenants/acme-restored/prod'`)
@@ -173,10 +173,10 @@ func (b *browser) signOut(s *server) {
 	b.sees("Sign in")
 	b.fill("email", "olga@example.com")
 	b.fill("password", "not the password")
-	b.click("Sign in")
+	b.submit("Sign in")
 	b.sees("do not match")
 	b.fill("password", password)
-	b.click("Sign in")
+	b.submit("Sign in")
 	b.sees("acme-restored")
 }
 
@@ -194,7 +194,7 @@ func TestStudio(t *testing.T) {
 	s := startServer(t)
 	s.filled("acme", 5)
 	operator := s.operator("owner@example.com")
-	link := decoded[struct{ URL string }](operator, operator.want(200, "POST", "/api/v1/stores/acme/prod/studio", map[string]any{})).URL
+	link := decoded[struct{ URL string }](operator, operator.want(201, "POST", "/api/v1/stores/acme/prod/studio", map[string]any{})).URL
 	if !strings.HasPrefix(link, "http://acme--studio.localhost:"+s.port()+"/") {
 		t.Fatalf("the link is %s", link)
 	}

@@ -224,16 +224,18 @@ func (s *server) refused(code int, words string, args ...string) {
 	}
 }
 
-var setupLink = regexp.MustCompile(`https?://\S*setup\S*`)
+var setupLink = regexp.MustCompile(`https?://\S*/setup#\S+\n`)
 
-// setupURL is the link that the first start printed.
+// setupURL is the link that the first start prints when it serves.
 func (s *server) setupURL() string {
 	s.t.Helper()
-	link := setupLink.FindString(s.out.String())
-	if link == "" {
-		s.t.Fatalf("no setup link in:\n%s", s.out.tail(2000))
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if link := setupLink.FindString(s.out.String()); link != "" {
+			return strings.TrimSpace(link)
+		}
 	}
-	return link
+	s.t.Fatalf("no setup link in:\n%s", s.out.tail(2000))
+	return ""
 }
 
 // output keeps what a process printed.
