@@ -101,7 +101,7 @@ func settings(dir string, key []byte) badger.Options {
 		WithCompression(options.None). // ciphertext does not shrink
 		WithVerifyValueChecksum(true).
 		WithChecksumVerificationMode(options.OnBlockRead).
-		WithMemTableSize(8 << 20).
+		WithMemTableSize(16 << 20).
 		WithValueThreshold(32 << 10).
 		WithValueLogFileSize(64 << 20).
 		WithBlockCacheSize(16 << 20).
@@ -156,7 +156,7 @@ func (v *Vault) View(ctx context.Context, fn func(*Tx) error) error {
 // Update runs fn and commits what it wrote, all or nothing; the commit is on
 // disk when Update returns nil. When another Update touched what fn read, fn
 // runs again: it must be free of other effects. ErrTooBig when the writes
-// exceed what one commit can hold (about 1 MB), syscall.ENOSPC when the disk is
+// exceed what one commit can hold (about 2 MB), syscall.ENOSPC when the disk is
 // nearly full.
 func (v *Vault) Update(ctx context.Context, fn func(*Tx) error) error {
 	for {
