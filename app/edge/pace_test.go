@@ -68,8 +68,7 @@ func TestNoBodyNoDeadline(t *testing.T) {
 
 func TestStreamsRestWithoutADeadline(t *testing.T) {
 	var during []time.Time
-	var c *control
-	c = serveOnce(t, httptest.NewRequest("GET", "/", nil), func(w http.ResponseWriter, _ *http.Request) {
+	c := serveOnce(t, httptest.NewRequest("GET", "/", nil), func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		_, _ = w.Write([]byte("data: x\n\n"))
 		must(t, http.NewResponseController(w).Flush())

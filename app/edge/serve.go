@@ -140,12 +140,12 @@ func (e *Edge) assemble() map[*http.Server]net.Listener {
 	main := e.server(e.Handler())
 	if e.tls != nil {
 		main.TLSConfig = e.tls.config()
-		all[main] = tls.NewListener(e.main, main.TLSConfig)
+		all[main] = tls.NewListener(limitCrowd(e.main, perAddress), main.TLSConfig)
 	} else {
-		all[main] = e.main
+		all[main] = limitCrowd(e.main, perAddress)
 	}
 	if e.redirect != nil {
-		all[e.server(e.redirectHandler())] = e.redirect
+		all[e.server(e.redirectHandler())] = limitCrowd(e.redirect, perAddress)
 	}
 	if e.socket != nil {
 		s := e.server(e.SocketHandler())

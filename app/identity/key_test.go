@@ -150,6 +150,17 @@ func TestRevocationIsImmediateInSpiteOfTheCache(t *testing.T) {
 	wantErr(t, h.RevokeKey(bg, acme, k.ID), data.ErrNotFound)
 }
 
+func TestRevocationIsToldOn(t *testing.T) {
+	h := newHouse(t)
+	var told []string
+	h.config.Revoked = func(id data.StoreID, key data.Actor) { told = append(told, id.String()+" "+key.String()) }
+	h.open()
+	k := h.key(acme, NewKey{})
+	wantErr(t, h.RevokeKey(bg, beta, k.ID), data.ErrNotFound)
+	must(t, h.RevokeKey(bg, acme, k.ID))
+	equal(t, "told", strings.Join(told, ","), "t-acme/prod key:"+k.ID)
+}
+
 func TestReadOvertakenByRevocationIsNotCached(t *testing.T) {
 	c := newKeyCache()
 	now := time.Now()

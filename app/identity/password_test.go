@@ -125,9 +125,9 @@ func TestBackoff(t *testing.T) {
 			equal(t, "after the wait", b.attempt("x"), 0)
 		}
 	}
-	want := []time.Duration{0, 0, 1, 2, 4, 8, 8}
+	want := []float64{0, 0, 1, 2, 4, 8, 8}
 	for i := range want {
-		equal(t, "wait", waits[i], want[i]*time.Second)
+		equal(t, "wait in seconds", waits[i].Seconds(), want[i])
 	}
 	c.add(2 * time.Minute)
 	equal(t, "forgiven", b.attempt("x"), 0)
