@@ -1,7 +1,9 @@
 package cryptfs
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/ncruces/go-sqlite3/vfs"
@@ -64,18 +66,24 @@ func (db *database) check() error {
 	if db.checked {
 		return nil
 	}
-	f := file{db: db}
 	number, err := db.measure()
+	if errors.Is(err, errTorn) {
+		return nil // SQLite finds page 1 in the log, or fails there
+	}
 	if err != nil {
-		return f.refuse(err, "", number)
+		return (&file{db: db}).refuse(err, "", number)
 	}
 	db.checked = true
 	return nil
 }
 
-// measure reads the length of the file and compares it to its page 1; where
-// something is wrong it names the page.
-func (db *database) measure() (uint32, error) {
+// errTorn is of a page 1 that a power cut tore in the middle of a checkpoint:
+// the log still has it.
+var errTorn = errors.New("page 1 is torn")
+
+// measure compares the length of the file to its page 1; where something is
+// wrong it names the page.
+func (db *database) measure() (page uint32, err error) {
 	r, err := os.Open(db.path)
 	if err != nil {
 		return 1, err
@@ -85,18 +93,14 @@ func (db *database) measure() (uint32, error) {
 	if err != nil {
 		return 1, err
 	}
+	if info.Size() == 0 && db.hasLog() { // SQLite would take it for new, and throw the log away
+		return 1, fmt.Errorf("is missing where there is a log: %w", errUnsealed)
+	}
 	if info.Size() == 0 {
-		return 1, db.unused()
-	}
-	var p [data.PageSize]byte
-	if _, err := readFull(r, p[:], 0); err != nil {
-		return 1, missing(err)
-	}
-	if err := openPage(db.pages, p[:], p[:], 1); err != nil {
-		return 1, err
+		return 1, nil
 	}
 	have := uint32(info.Size() / data.PageSize)
-	want, err := firstPage(p[:])
+	want, err := db.sizeIn(r)
 	if err == nil && have < want {
 		return have + 1, fmt.Errorf("is missing, of %d pages: %w", want, errUnsealed)
 	}
@@ -104,10 +108,21 @@ func (db *database) measure() (uint32, error) {
 	return 1, err
 }
 
-// unused sees that an empty file is a new one: SQLite would throw the log away.
-func (db *database) unused() error {
-	if info, err := os.Stat(db.path + walSuffix); err == nil && info.Size() > 0 {
-		return fmt.Errorf("is missing where there is a log: %w", errUnsealed)
+// sizeIn reads the database's size in pages from the page 1 of its file.
+func (db *database) sizeIn(r io.ReaderAt) (uint32, error) {
+	var p [data.PageSize]byte
+	if _, err := readFull(r, p[:], 0); err != nil {
+		return 0, missing(err)
 	}
-	return nil
+	if err := openPage(db.pages, p[:], p[:], 1); errors.Is(err, errUnsealed) && db.hasLog() {
+		return 0, errTorn
+	} else if err != nil {
+		return 0, err
+	}
+	return firstPage(p[:])
+}
+
+func (db *database) hasLog() bool {
+	info, err := os.Stat(db.path + walSuffix)
+	return err == nil && info.Size() > 0
 }

@@ -2,6 +2,7 @@ package cryptfs
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -33,30 +34,41 @@ func (f *mainFile) ReadAt(p []byte, off int64) (int, error) {
 		return 0, sqlite3.IOERR_READ
 	}
 	if len(p) == data.PageSize {
-		return f.readPage(p, number)
+		return f.done(f.readPage(p, number), p, number)
 	}
 	b := borrow()
 	defer b.giveBack()
-	if n, err := f.readPage(b.plain[:], number); err != nil {
-		return n, err
+	err := f.readPage(b.plain[:], number)
+	if number == 1 && errors.Is(err, errUnsealed) && f.db.hasLog() {
+		// When SQLite opens a database it looks at the header without a lock: a
+		// checkpoint may be writing it, or a power cut tore it. It asks again, for
+		// the whole page and by way of the log.
+		return 0, io.EOF
 	}
-	return copy(p, b.plain[in:]), nil
+	copy(p, b.plain[in:])
+	return f.done(err, p, number)
 }
 
-func (f *mainFile) readPage(p []byte, number uint32) (int, error) {
+// done is what SQLite is told: it takes a full count for success, whatever the
+// error. io.EOF is for a page that was never written.
+func (f *mainFile) done(err error, p []byte, number uint32) (int, error) {
+	if err != nil {
+		return 0, f.refuse(err, "", number)
+	}
+	return len(p), nil
+}
+
+func (f *mainFile) readPage(p []byte, number uint32) error {
 	n, err := readFull(f.File, p, pagePosition(number))
 	switch {
 	case err == nil:
-		err = openPage(f.db.pages, p, p, number)
+		return openPage(f.db.pages, p, p, number)
 	case err == io.EOF && n > 0:
-		err = fmt.Errorf("is cut short: %w", errUnsealed)
+		return fmt.Errorf("is cut short: %w", errUnsealed)
 	case err == io.EOF && number <= f.db.extent.Load():
-		err = missing(err)
+		return missing(err)
 	}
-	if err != nil { // io.EOF: SQLite asks for a page that was never written
-		return 0, f.refuse(err, "", number)
-	}
-	return data.PageSize, nil
+	return err
 }
 
 func pagePosition(number uint32) int64 { return int64(number-1) * data.PageSize }

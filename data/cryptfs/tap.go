@@ -23,23 +23,27 @@ type Tap struct {
 var _ data.PageSource = (*Tap)(nil)
 
 // OpenTap begins to follow a database, which is made when missing, and marks
-// every page as changed. No connection may be open to it yet; there is one tap a
-// database (else data.ErrExists). Close ends it.
+// every page as changed. No connection may be in a transaction (data.ErrBusy), and
+// there is one tap a database (data.ErrExists). Close ends it.
 func (fs *FS) OpenTap(ctx context.Context, database string) (*Tap, error) {
 	c, err := fs.connect(ctx, database)
 	if err != nil {
 		return nil, fmt.Errorf("open tap on %s: %w", database, err)
 	}
 	defer c.Close()
-	if err := c.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+	busy, err := number(c, "PRAGMA wal_checkpoint(TRUNCATE)")
+	if err == nil && busy != 0 {
+		err = data.ErrBusy
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open tap on %s: %w", database, err)
 	}
-	pages, err := pageCount(c)
+	pages, err := number(c, "PRAGMA page_count")
 	if err != nil {
 		return nil, fmt.Errorf("open tap on %s: %w", database, err)
 	}
 	db := fs.database(filepath.Join(fs.Dir, database))
-	if !db.track.start(pages) {
+	if !db.track.start(uint32(pages)) {
 		return nil, fmt.Errorf("open tap on %s: %w", database, data.ErrExists)
 	}
 	return &Tap{db: db}, nil
@@ -84,12 +88,13 @@ func (t *Tap) Snapshot(ctx context.Context, fn func(pgno uint32, page []byte) er
 	return data.Commit{DatabasePages: s.size, Pages: len(s.pages)}, nil
 }
 
-func pageCount(c *sqlite3.Conn) (uint32, error) {
-	s, _, err := c.Prepare("PRAGMA page_count")
+// number gives the first column of a statement's only row.
+func number(c *sqlite3.Conn, sql string) (int64, error) {
+	s, _, err := c.Prepare(sql)
 	if err != nil {
 		return 0, err
 	}
 	defer s.Close()
 	s.Step()
-	return uint32(s.ColumnInt64(0)), s.Err()
+	return s.ColumnInt64(0), s.Err()
 }

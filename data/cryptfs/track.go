@@ -72,9 +72,17 @@ func (t *tracker) reset(salt [8]byte, write func() error) error {
 	if err := write(); err != nil {
 		return err
 	}
-	clear(t.frames)
+	t.forgetFrames()
 	t.salt, t.last, t.newest = salt, 0, undo{}
 	return nil
+}
+
+// forgetFrames does not keep the room that one large import needed.
+func (t *tracker) forgetFrames() {
+	if len(t.frames) > 1<<14 {
+		t.frames = map[uint32]uint32{}
+	}
+	clear(t.frames)
 }
 
 func (t *tracker) checkpointStart() {
