@@ -81,7 +81,7 @@ func (a *Appliance) Unseal(ctx context.Context, slot keys.Slot) error {
 	if a.house.Load() != nil {
 		return nil
 	}
-	ring, err := unlock(a.folder, slot)
+	ring, err := unlock(a.folder, slot, a.logger)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -49,8 +50,9 @@ func renameDurably(from, to string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// unlock opens the keyring through one slot.
-func unlock(f *folder, slot keys.Slot) (*keys.Ring, error) {
+// unlock opens the keyring through one slot. Damage to what is not needed now (another
+// slot, the previous keyring) is told while there is still a way to mend it.
+func unlock(f *folder, slot keys.Slot, logger *slog.Logger) (*keys.Ring, error) {
 	slots, err := keys.OpenSlots(f.in("keys", "root.slots"))
 	if err != nil {
 		return nil, err
@@ -62,6 +64,9 @@ func unlock(f *folder, slot keys.Slot) (*keys.Ring, error) {
 	ring, err := keys.OpenRing(f.in("keys"), root)
 	if err != nil {
 		return nil, fmt.Errorf("open the keyring: %w", err)
+	}
+	if err := errors.Join(slots.Check(root), ring.Check()); err != nil {
+		logger.Error("the key files are damaged: what opened today may not open tomorrow; put a copy back", "error", err)
 	}
 	return ring, nil
 }
