@@ -171,7 +171,9 @@ func TestFeedOfSchemaChanges(t *testing.T) {
 	wantFeed(t, got, "update _collections by system [name fields]", "rewritten things by system [body kind]")
 	wantFeed(t, after(t, s, func() { guest(s).create(t, "things", map[string]any{"heading": "z"}) }), "create things by guest")
 	wantFeed(t, after(t, s, func() { admin.must(t, 204, "DELETE", "/api/collections/extra", nil) }), "delete _collections by key:k3")
-	settings := after(t, s, func() { admin.must(t, 200, "PATCH", "/api/settings", map[string]any{"meta": map[string]any{"appName": "New"}}) })
+	settings := after(t, s, func() {
+		admin.must(t, 200, "PATCH", "/api/settings", map[string]any{"meta": map[string]any{"appName": "New"}})
+	})
 	wantFeed(t, settings, "update _params by key:k3 [value]")
 }
 
@@ -248,7 +250,9 @@ func TestTriggersAreMadeGoodAtOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := guest(s).create(t, "items", nil)
-	wantFeed(t, after(t, s, func() { guest(s).must(t, 200, "PATCH", "/api/collections/items/records/"+id, map[string]any{"score": 1}) }),
+	wantFeed(t, after(t, s, func() {
+		guest(s).must(t, 200, "PATCH", "/api/collections/items/records/"+id, map[string]any{"score": 1})
+	}),
 		"update items by guest [score updated]")
 	have, err := presentTriggers(t.Context(), s.app)
 	if err != nil || have["stranger"] != "" {

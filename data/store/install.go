@@ -54,8 +54,21 @@ func (p *Pool) install(ctx context.Context, id data.StoreID, reason string, buil
 
 // scratch makes an empty folder beside the tenants'; its name can be no tenant's.
 func (p *Pool) scratch() (string, error) {
-	dir := filepath.Join(p.config.Dir, ".scratch-"+randomID())
+	dir := filepath.Join(p.config.Dir, scratchPrefix+randomID())
 	return dir, os.Mkdir(dir, 0o700)
+}
+
+const scratchPrefix = ".scratch-"
+
+// clearScratch removes what installations left that a crash cut short.
+func clearScratch(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), scratchPrefix) {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
 }
 
 // moveIn puts a finished folder in its place, durably.

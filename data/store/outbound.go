@@ -25,7 +25,6 @@ var outbound = &dispatcher{pools: map[string]*Pool{}, public: publicTransport()}
 // dispatcher is the transport of http.DefaultClient.
 type dispatcher struct {
 	public http.RoundTripper
-	take   sync.Once
 
 	mu    sync.RWMutex
 	next  int
@@ -34,7 +33,6 @@ type dispatcher struct {
 
 // join registers a pool and gives it the label of its file hosts.
 func (d *dispatcher) join(p *Pool) string {
-	d.take.Do(func() { http.DefaultClient.Transport = d })
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.next++

@@ -53,10 +53,14 @@ func New(c Config) (*Pool, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("store pool: %w", err)
 	}
+	if err := clearScratch(c.Dir); err != nil {
+		return nil, fmt.Errorf("store pool: %w", err)
+	}
 	p := &Pool{config: c, stores: map[data.StoreID]*entry{}, trees: map[data.StoreID]*tree{}}
 	p.bodies.most = c.BodyMemory
 	p.template.build = p.buildTemplate
 	p.label = outbound.join(p)
+	takeProcess(c.Logger)
 	return p, nil
 }
 

@@ -8,11 +8,7 @@ import (
 	"github.com/pocketbase/pocketbase/tools/router"
 )
 
-// Errors that a tenant's client may see.
-var (
-	errNoBackups = errors.New("PocketBase's backups are off: Holdfast takes snapshots")
-	errNoMail    = errors.New("no mail can be sent: set up SMTP in the settings")
-)
+var errNoBackups = errors.New("PocketBase's backups are off: Holdfast takes snapshots")
 
 // quiet takes off what PocketBase does by itself and a store must not: the file
 // watcher (one inotify instance each), the cron ticker (the appliance has one
@@ -22,12 +18,7 @@ func (s *Store) quiet() {
 	s.app.OnServe().Unbind("__pbCronStart__")
 	s.app.OnBackupCreate().BindFunc(func(*core.BackupEvent) error { return errNoBackups })
 	s.app.OnBackupRestore().BindFunc(func(*core.BackupEvent) error { return errNoBackups })
-	s.app.OnMailerSend().BindFunc(func(e *core.MailerEvent) error {
-		if !e.App.Settings().SMTP.Enabled {
-			return errNoMail // else PocketBase would call the host's sendmail
-		}
-		return e.Next()
-	})
+	s.app.OnMailerSend().BindFunc(s.guardMail)
 }
 
 // bindGuards refuses writes to _superusers from requests, batches included.

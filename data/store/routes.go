@@ -20,7 +20,7 @@ var routes = map[string]Scope{
 	"GET /api/collections/{collection}/records":                 Read,
 	"GET /api/collections/{collection}/records/{id}":            Read,
 	"GET /api/files/{collection}/{recordId}/{filename}":         Read,
-	"POST /api/files/token":                                     Public,
+	"POST /api/files/token":                                     noKey,
 	"POST /api/collections/{collection}/records":                Write,
 	"PATCH /api/collections/{collection}/records/{id}":          Write,
 	"DELETE /api/collections/{collection}/records/{id}":         Write,
@@ -50,8 +50,12 @@ var routes = map[string]Scope{
 	"GET /api/collections/meta/oauth2-providers":                Admin,
 	"POST /api/collections/meta/dry-run-view":                   Admin,
 	"GET /api/settings":                                         Admin,
+	"POST /api/settings/test/email":                             Admin,
 	"PATCH /api/settings":                                       Admin,
 }
+
+// noKey marks a route that keys have no use for.
+const noKey Scope = -1
 
 // superuserRoutes are those of the above that _superusers may be named in: the
 // studio refreshes (and thereby checks) its own short token.
@@ -121,6 +125,9 @@ func (s *Store) gate(e *core.RequestEvent) error {
 func admit(reach Reach, need Scope) error {
 	if reach.Scope == Public {
 		return nil
+	}
+	if need == noKey {
+		return router.NewForbiddenError("An API key needs no file token: it downloads files by its own header.", ErrReach)
 	}
 	if reach.Scope < need || need == Admin && reach.Collections != nil {
 		return router.NewForbiddenError("The API key's scope does not cover this request.", ErrReach)

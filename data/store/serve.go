@@ -27,6 +27,9 @@ func (s *Store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveStream(w, r)
 		return
 	}
+	if r.URL.Path == "/api/oauth2-redirect" {
+		w = &closingPage{ResponseWriter: w}
+	}
 	s.mux.ServeHTTP(w, r)
 }
 

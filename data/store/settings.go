@@ -18,7 +18,7 @@ func (s *Store) force(settings *core.Settings) {
 		Enabled: true, Bucket: "files", Region: "local", Endpoint: s.filesEndpoint(),
 		AccessKey: "none", Secret: "none", ForcePathStyle: true,
 	}
-	settings.Backups = core.BackupsConfig{}
+	settings.Backups = storedDefaults.backups
 	settings.TrustedProxy = core.TrustedProxyConfig{} // the edge sets the address
 	settings.Logs = core.LogsConfig{MaxDays: 1, MinLevel: math.MaxInt32}
 	settings.Batch.Enabled = true

@@ -58,6 +58,10 @@ type Config struct {
 	// tokens in headers, never cookies.
 	AllowOrigin func(id data.StoreID, origin string) bool
 
+	// PrivateMail lets tenants send mail through servers on private addresses, as
+	// an appliance with a relay of its own wants.
+	PrivateMail bool
+
 	MaxBody    int64 // most bytes of one request body; default 128 MiB
 	BodyMemory int64 // most bytes of all bodies held in memory at once; default 512 MiB
 }

@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pocketbase/pocketbase/core"
 
@@ -297,5 +296,3 @@ func TestImportAndExport(t *testing.T) {
 		}
 	}
 }
-
-var _ = time.Now

@@ -1,0 +1,27 @@
+package store
+
+import (
+	"log"
+	"log/slog"
+	"net/http"
+)
+
+// takeProcess claims what PocketBase uses of the process: http.DefaultClient, and
+// the log package's logger, to which it prints models when a write to its own log
+// fails. What it prints may be a tenant's data, so only its length is noted.
+func takeProcess(l *slog.Logger) {
+	outbound.mu.Lock()
+	if http.DefaultClient.Transport != outbound {
+		http.DefaultClient.Transport = outbound
+	}
+	outbound.mu.Unlock()
+	log.SetFlags(0)
+	log.SetOutput(&silenced{l})
+}
+
+type silenced struct{ logger *slog.Logger }
+
+func (s *silenced) Write(p []byte) (int, error) {
+	s.logger.Warn("a library printed to the process log; its text is withheld", "bytes", len(p))
+	return len(p), nil
+}
