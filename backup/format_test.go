@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -17,7 +18,6 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"holdfast/backup"
-	"holdfast/backup/backuptest"
 	"holdfast/data"
 )
 
@@ -28,7 +28,22 @@ const (
 	contentID = "content-id"
 )
 
-var keys = backuptest.NewKeys("golden")
+// keys has one generation, the one of the golden files.
+var keys goldenKeys
+
+type goldenKeys struct{}
+
+func (goldenKeys) Current() (uint32, [32]byte, error) {
+	key, err := keys.Generation(1)
+	return 1, key, err
+}
+
+func (goldenKeys) Generation(g uint32) ([32]byte, error) {
+	if g != 1 {
+		return [32]byte{}, data.ErrNotFound
+	}
+	return sha256.Sum256([]byte("golden/1")), nil
+}
 
 var header = backup.Header{
 	Kind: backup.Pages, Generation: 1, Epoch: backup.Epoch{1, 2, 3, 4, 5, 6, 7, 8}, Sequence: 0x1122334455, Part: 7, Previous: backup.Hash{0xaa, 0xbb},

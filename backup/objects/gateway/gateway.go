@@ -3,6 +3,7 @@ package gateway
 
 import (
 	"context"
+	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"net"
@@ -19,8 +20,9 @@ import (
 )
 
 const (
-	module  = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
-	program = "versitygw-v1.8.0"
+	program = "versitygw"
+	module  = "github.com/versity/versitygw/cmd/versitygw"
+	version = "v1.8.0"
 	region  = "us-east-1"
 	bucket  = "holdfast-test"
 )
@@ -110,15 +112,15 @@ func freeAddr(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// binary returns the server program, installed once into the test cache:
-// $HOLDFAST_TEST_CACHE, else holdfast-test/bin in the user's cache folder.
+// binary returns the server program, installed once into the test cache: bin in
+// $HOLDFAST_TEST_CACHE, or in holdfast-test in the user's cache folder.
 func binary(ctx context.Context) (string, error) {
 	dir, err := cacheDir()
 	if err != nil {
 		return "", err
 	}
 	final := filepath.Join(dir, program)
-	if _, err := os.Stat(final); err == nil {
+	if info, err := buildinfo.ReadFile(final); err == nil && info.Main.Version == version {
 		return final, nil
 	}
 	return final, install(ctx, dir, final)
@@ -131,8 +133,9 @@ func cacheDir() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		dir = filepath.Join(base, "holdfast-test", "bin")
+		dir = filepath.Join(base, "holdfast-test")
 	}
+	dir = filepath.Join(dir, "bin")
 	return dir, os.MkdirAll(dir, 0o755)
 }
 
@@ -146,11 +149,11 @@ func install(ctx context.Context, dir, final string) error {
 	defer os.RemoveAll(temp) //nolint:errcheck // a leftover does no harm
 	ctx, cancel := context.WithTimeout(ctx, 8*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "install", module)
+	cmd := exec.CommandContext(ctx, "go", "install", module+"@"+version)
 	cmd.Dir = temp // outside any module
 	cmd.Env = append(os.Environ(), "GOBIN="+temp, "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return errors.Join(err, errors.New(string(out)))
 	}
-	return os.Rename(filepath.Join(temp, "versitygw"), final)
+	return os.Rename(filepath.Join(temp, program), final)
 }
