@@ -29,7 +29,10 @@ type FS struct {
 
 // Mount makes the folder if it is missing and registers it with SQLite. Close
 // unregisters it.
-func Mount(c Config) (*FS, error) {
+func Mount(c Config) (*FS, error) { return mountOn(vfs.Find("os"), c) }
+
+// mountOn mounts above another VFS than the operating system's, for tests.
+func mountOn(base vfs.VFS, c Config) (*FS, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
@@ -39,7 +42,7 @@ func Mount(c Config) (*FS, error) {
 	}
 	c.Dir = dir
 	fs := &FS{Config: c, name: "holdfast-" + rand.Text(), dbs: map[string]*database{}}
-	vfs.Register(fs.name, sqliteVFS{vfs.Find("os"), fs})
+	vfs.Register(fs.name, sqliteVFS{base, fs})
 	return fs, nil
 }
 
