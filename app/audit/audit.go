@@ -35,10 +35,11 @@ type Config struct {
 
 // Service is the room. It is safe for concurrent use.
 type Service struct {
-	config Config
-	name   string // "holdfast/<random>": names this appliance in checkpoints
-	queue  chan *job
-	follow *follower
+	config  Config
+	name    string // "holdfast/<random>": names this appliance in checkpoints
+	queue   chan *job
+	follow  *follower
+	ciphers *ciphers
 
 	closing sync.RWMutex // held for reading while a job is handed over
 	closed  bool
@@ -63,7 +64,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{config: c, queue: make(chan *job, maxBatch), edges: map[string]*edge{}}
+	s := &Service{config: c, queue: make(chan *job, maxBatch), edges: map[string]*edge{}, ciphers: newCiphers()}
 	if err := s.identify(ctx); err != nil {
 		return nil, fmt.Errorf("new audit: %w", err)
 	}
@@ -134,5 +135,5 @@ func (s *Service) seal(log string, e api.Event, b body) (record, error) {
 		return record{}, err
 	}
 	l := leaf{Time: s.config.Clock(), Action: e.Action, Outcome: string(e.Outcome)}
-	return seal(log, s.config.Personal(owner(log)), l, b)
+	return s.ciphers.seal(log, s.config.Personal(owner(log)), l, b)
 }

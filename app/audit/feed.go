@@ -158,7 +158,7 @@ func (s *Service) beginRecord(log string, life store.Incarnation, at data.Positi
 		detail["before"] = fmt.Sprintf("%s %d", at.Incarnation, at.Sequence)
 	}
 	l := leaf{Time: s.config.Clock(), Action: actionBegin, Outcome: "ok", Position: startOf(life)}
-	return seal(log, s.config.Personal(owner(log)), l, body{Actor: data.Actor{Kind: data.System}.String(), Detail: detail})
+	return s.ciphers.seal(log, s.config.Personal(owner(log)), l, body{Actor: data.Actor{Kind: data.System}.String(), Detail: detail})
 }
 
 // appendChanges gives changes their leaves, as many as fit one transaction.
@@ -167,7 +167,7 @@ func (s *Service) appendChanges(ctx context.Context, log string, at data.Positio
 	keys := s.config.Personal(owner(log))
 	for size := 0; len(j.records) < len(changes) && size < maxBatchBytes; {
 		c := changes[len(j.records)]
-		r, err := seal(log, keys, leafOf(c), bodyOfChange(c))
+		r, err := s.ciphers.seal(log, keys, leafOf(c), bodyOfChange(c))
 		if err != nil {
 			return err
 		}

@@ -110,34 +110,34 @@ func TestParseRecordRefuses(t *testing.T) {
 }
 
 func TestBodyIsBoundToLogLeafAndKey(t *testing.T) {
-	keys := newKeys("a")
-	r, err := seal("a/prod", keys, goldenLeaf(), body{Actor: "person:anna", Target: "x"})
+	keys, c := newKeys("a"), newCiphers()
+	r, err := c.seal("a/prod", keys, goldenLeaf(), body{Actor: "person:anna", Target: "x"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, err := r.open("a/prod", keys); err != nil || b.Actor != "person:anna" {
+	if b, err := c.open("a/prod", keys, r); err != nil || b.Actor != "person:anna" {
 		t.Fatalf("got %+v, %v", b, err)
 	}
-	if _, err := r.open("b/prod", keys); !errors.Is(err, data.ErrTampered) {
+	if _, err := c.open("b/prod", keys, r); !errors.Is(err, data.ErrTampered) {
 		t.Errorf("another log: got %v", err)
 	}
-	if _, err := r.open("a/prod", newKeys("b")); !errors.Is(err, data.ErrTampered) {
+	if _, err := c.open("a/prod", newKeys("b"), r); !errors.Is(err, data.ErrTampered) {
 		t.Errorf("another key: got %v", err)
 	}
-	other, _ := seal("a/prod", keys, goldenLeaf(), body{Actor: "person:ben"})
-	if _, err := (record{Generation: 1, Leaf: r.Leaf, Sealed: other.Sealed}).open("a/prod", keys); !errors.Is(err, data.ErrTampered) {
+	other, _ := c.seal("a/prod", keys, goldenLeaf(), body{Actor: "person:ben"})
+	if _, err := c.open("a/prod", keys, record{Generation: 1, Leaf: r.Leaf, Sealed: other.Sealed}); !errors.Is(err, data.ErrTampered) {
 		t.Errorf("another body: got %v", err)
 	}
 	keys.rotate()
-	if _, err := r.open("a/prod", keys); err != nil {
+	if _, err := c.open("a/prod", keys, r); err != nil {
 		t.Errorf("after rotation: %v", err)
 	}
 }
 
 func TestSameBodyCommitsDifferently(t *testing.T) {
-	keys := newKeys("a")
-	one, _ := seal("a/prod", keys, goldenLeaf(), body{Actor: "person:anna"})
-	two, _ := seal("a/prod", keys, goldenLeaf(), body{Actor: "person:anna"})
+	keys, c := newKeys("a"), newCiphers()
+	one, _ := c.seal("a/prod", keys, goldenLeaf(), body{Actor: "person:anna"})
+	two, _ := c.seal("a/prod", keys, goldenLeaf(), body{Actor: "person:anna"})
 	if bytes.Equal(one.Leaf, two.Leaf) {
 		t.Error("a commitment without salt lets anybody guess the body")
 	}

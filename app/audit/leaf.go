@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -17,10 +16,17 @@ var errLeaf = errors.New("malformed audit leaf")
 
 const leafTitle = "holdfast audit leaf v1"
 
-var (
-	wordPattern        = regexp.MustCompile(`^[A-Za-z0-9._@-]{1,64}$`)
-	incarnationPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
-)
+// isWord says whether a text fits between the spaces of a leaf.
+func isWord(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '_', c == '@', c == '-':
+		default:
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}
 
 // leaf is what the tree hashes: the facts of an entry that are nobody's personal
 // data, and a commitment to the rest. It stays when the rest is erased.
@@ -34,7 +40,7 @@ type leaf struct {
 
 // formatLeaf gives the five lines that are hashed into the tree.
 func formatLeaf(l leaf) ([]byte, error) {
-	if !wordPattern.MatchString(l.Action) || !wordPattern.MatchString(l.Outcome) {
+	if !isWord(l.Action) || !isWord(l.Outcome) {
 		return nil, fmt.Errorf("format audit leaf: action %q, outcome %q: want words of letters, digits and ._@-", l.Action, l.Outcome)
 	}
 	position, err := formatPosition(l.Position)
@@ -49,7 +55,7 @@ func formatPosition(p data.Position) (string, error) {
 	if p == (data.Position{}) {
 		return "-", nil
 	}
-	if !incarnationPattern.MatchString(p.Incarnation) || p.Sequence < 0 {
+	if !isWord(p.Incarnation) || p.Sequence < 0 {
 		return "", fmt.Errorf("format audit leaf: bad position %+v", p)
 	}
 	return p.Incarnation + " " + strconv.FormatInt(p.Sequence, 10), nil

@@ -74,7 +74,7 @@ func (s *Service) opening(log string, r record) (*Opening, error) {
 	if r.Erased {
 		return nil, nil
 	}
-	plain, err := r.plain(log, s.config.Personal(owner(log)))
+	plain, err := s.ciphers.plain(log, s.config.Personal(owner(log)), r)
 	if errors.Is(err, data.ErrDestroyed) {
 		return nil, nil
 	}

@@ -78,25 +78,35 @@ func (s *Service) newest(t tx, log string, before int64, limit int) (out []Entry
 
 func (s *Service) scan(ctx context.Context, t tx, log string, size int64, q Query) (out []Entry, total int, err error) {
 	for n := size - 1; n >= max(0, size-maxScan); n-- {
-		e, err := s.entry(t, log, n)
+		if err := ctx.Err(); err != nil {
+			return nil, 0, err
+		}
+		e, ok, err := s.matching(t, log, n, q)
 		if err != nil {
 			return nil, 0, err
 		}
-		if !q.matches(e) {
+		if !ok {
 			continue
 		}
 		if total++; total > q.Offset && len(out) < q.Limit {
 			out = append(out, e)
 		}
-		if n%1024 == 0 && ctx.Err() != nil {
-			return nil, 0, ctx.Err()
-		}
 	}
 	return out, total, nil
 }
 
-func (q Query) matches(e Entry) bool {
-	return begins(e.Actor, q.Actor, ":") && begins(e.Action, q.Action, ".") && contains(e, q.Text)
+// matching reads an entry if it matches; the body is opened only when the leaf does.
+func (s *Service) matching(t tx, log string, n int64, q Query) (Entry, bool, error) {
+	r, l, err := loadRecord(t, log, n)
+	if err != nil || !begins(l.Action, q.Action, ".") {
+		return Entry{}, false, err
+	}
+	b, gone, err := s.bodyOf(log, r)
+	if err != nil {
+		return Entry{}, false, fmt.Errorf("entry %d: %w", n, err)
+	}
+	e := entryOf(n, l, b, gone)
+	return e, begins(e.Actor, q.Actor, ":") && contains(e, q.Text), nil
 }
 
 func begins(whole, part, separator string) bool {
@@ -156,7 +166,7 @@ func (s *Service) bodyOf(log string, r record) (b body, gone bool, err error) {
 	if r.Erased {
 		return body{}, true, nil
 	}
-	b, err = r.open(log, s.config.Personal(owner(log)))
+	b, err = s.ciphers.open(log, s.config.Personal(owner(log)), r)
 	if errors.Is(err, data.ErrDestroyed) {
 		return body{}, true, nil
 	}

@@ -2,9 +2,6 @@ package audit
 
 import (
 	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -81,7 +78,7 @@ func parseRecord(b []byte) (record, error) {
 }
 
 // seal commits to b, completes l with the commitment, and seals b for the log.
-func seal(log string, keys data.KeySource, l leaf, b body) (record, error) {
+func (c *ciphers) seal(log string, keys data.KeySource, l leaf, b body) (record, error) {
 	generation, key, err := keys.Current()
 	if err != nil {
 		return record{}, fmt.Errorf("seal audit entry of %s: %w", log, err)
@@ -95,7 +92,7 @@ func seal(log string, keys data.KeySource, l leaf, b body) (record, error) {
 	if err != nil {
 		return record{}, err
 	}
-	aead, err := bodyCipher(log, key)
+	aead, err := c.of(log, generation, key)
 	if err != nil {
 		return record{}, err
 	}
@@ -103,8 +100,8 @@ func seal(log string, keys data.KeySource, l leaf, b body) (record, error) {
 }
 
 // open gives the body back after checking it against the leaf's commitment.
-func (r record) open(log string, keys data.KeySource) (body, error) {
-	plain, err := r.plain(log, keys)
+func (c *ciphers) open(log string, keys data.KeySource, r record) (body, error) {
+	plain, err := c.plain(log, keys, r)
 	if err != nil {
 		return body{}, err
 	}
@@ -115,13 +112,13 @@ func (r record) open(log string, keys data.KeySource) (body, error) {
 	return reveal(plain, l.Commitment)
 }
 
-// plain decrypts salt and body.
-func (r record) plain(log string, keys data.KeySource) ([]byte, error) {
+// plain decrypts a record's salt and body.
+func (c *ciphers) plain(log string, keys data.KeySource, r record) ([]byte, error) {
 	key, err := keys.Generation(r.Generation)
 	if err != nil {
 		return nil, fmt.Errorf("open audit entry of %s: %w", log, err)
 	}
-	aead, err := bodyCipher(log, key)
+	aead, err := c.of(log, r.Generation, key)
 	if err != nil {
 		return nil, err
 	}
@@ -160,18 +157,4 @@ func commit(plain []byte) (c [32]byte) {
 	mac.Write(plain[saltSize:])
 	mac.Sum(c[:0])
 	return c
-}
-
-// bodyCipher derives the log's own key, so that one purpose key serves no two
-// formats, and two logs never share one.
-func bodyCipher(log string, key [32]byte) (cipher.AEAD, error) {
-	own, err := hkdf.Key(sha256.New, key[:], nil, "holdfast/audit/v1|body|"+log, 32)
-	if err != nil {
-		return nil, fmt.Errorf("derive audit key: %w", err)
-	}
-	block, err := aes.NewCipher(own)
-	if err != nil {
-		return nil, fmt.Errorf("derive audit key: %w", err)
-	}
-	return cipher.NewGCMWithRandomNonce(block)
 }

@@ -179,7 +179,7 @@ func (w *world) forge(rows []data.Change, to data.Position) {
 	}
 	j := &job{log: acme.String(), move: &move{from: st.Follow, to: to}}
 	for _, c := range rows {
-		r, err := seal(acme.String(), w.personal[acme.String()], leafOf(c), bodyOfChange(c))
+		r, err := w.ciphers.seal(acme.String(), w.personal[acme.String()], leafOf(c), bodyOfChange(c))
 		if err != nil {
 			w.t.Fatal(err)
 		}
