@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/ncruces/go-sqlite3"
@@ -52,6 +53,26 @@ func perform(b *testing.B, s *sqlite3.Stmt) {
 	}
 }
 
+// loop also reports processor time, which other work on the machine hardly
+// changes.
+func loop(b *testing.B, f func()) {
+	b.ReportAllocs()
+	n, start := 0, processorTime()
+	for b.Loop() {
+		f()
+		n++
+	}
+	b.ReportMetric(float64(processorTime()-start)/float64(n), "cpu-ns/op")
+}
+
+func processorTime() int64 {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
+}
+
 const benchTable = "CREATE TABLE t(id INTEGER PRIMARY KEY, x, y); CREATE INDEX i ON t(y)"
 
 // BenchmarkCommit is one small row a transaction; once synced, once left to the
@@ -62,10 +83,7 @@ func BenchmarkCommit(b *testing.B) {
 			eachKind(b, func(b *testing.B, c *sqlite3.Conn) {
 				run(b, c, "PRAGMA synchronous=%s; %s", sync, benchTable)
 				s := prepare(b, c, "INSERT INTO t(x,y) VALUES(hex(randomblob(50)), random())")
-				b.ReportAllocs()
-				for b.Loop() {
-					perform(b, s)
-				}
+				loop(b, func() { perform(b, s) })
 			})
 		})
 	}
@@ -76,10 +94,7 @@ func BenchmarkBatch(b *testing.B) {
 	eachKind(b, func(b *testing.B, c *sqlite3.Conn) {
 		run(b, c, benchTable)
 		s := prepare(b, c, "INSERT INTO t(x,y) SELECT hex(randomblob(50)), random() FROM generate_series(1,1000)")
-		b.ReportAllocs()
-		for b.Loop() {
-			perform(b, s)
-		}
+		loop(b, func() { perform(b, s) })
 	})
 }
 
@@ -92,15 +107,14 @@ func BenchmarkPointRead(b *testing.B) {
 	eachKind(b, func(b *testing.B, c *sqlite3.Conn) {
 		fillTable(b, c)
 		s := prepare(b, c, "SELECT x FROM t WHERE id = 1+abs(random())%100000")
-		b.ReportAllocs()
-		for b.Loop() {
+		loop(b, func() {
 			if !s.Step() {
 				b.Fatal(s.Err())
 			}
 			if err := s.Reset(); err != nil {
 				b.Fatal(err)
 			}
-		}
+		})
 	})
 }
 
@@ -109,10 +123,7 @@ func BenchmarkScan(b *testing.B) {
 		fillTable(b, c)
 		s := prepare(b, c, "SELECT sum(length(x)) FROM t NOT INDEXED")
 		b.SetBytes(100000 * 320)
-		b.ReportAllocs()
-		for b.Loop() {
-			perform(b, s)
-		}
+		loop(b, func() { perform(b, s) })
 	})
 }
 
@@ -136,14 +147,13 @@ func BenchmarkSeal(b *testing.B) {
 	for _, each := range []bool{false, true} {
 		b.Run(fmt.Sprintf("keyEach=%v", each), func(b *testing.B) {
 			b.SetBytes(data.PageSize)
-			b.ReportAllocs()
-			for b.Loop() {
+			loop(b, func() {
 				rand.Read(nonce)
 				if each {
 					aead = fresh()
 				}
 				aead.Seal(sealed, nonce, plain[:pageContent], nil)
-			}
+			})
 		})
 	}
 }
@@ -154,20 +164,18 @@ func BenchmarkPage(b *testing.B) {
 	plain, sealed := make([]byte, data.PageSize), make([]byte, data.PageSize)
 	b.Run("seal", func(b *testing.B) {
 		b.SetBytes(data.PageSize)
-		b.ReportAllocs()
-		for b.Loop() {
+		loop(b, func() {
 			if err := s.seal(sealed, plain[:pageContent], at); err != nil {
 				b.Fatal(err)
 			}
-		}
+		})
 	})
 	b.Run("open", func(b *testing.B) {
 		b.SetBytes(data.PageSize)
-		b.ReportAllocs()
-		for b.Loop() {
+		loop(b, func() {
 			if err := openPage(s, plain, sealed, 7); err != nil {
 				b.Fatal(err)
 			}
-		}
+		})
 	})
 }

@@ -141,6 +141,16 @@ func TestWrongKey(t *testing.T) {
 	wantPageError(t, "another identity", fs, err, path, 1)
 }
 
+// TestWrongKeyWithLog: where there is a log, page 1 may be torn, but a wrong key
+// is still no key.
+func TestWrongKeyWithLog(t *testing.T) {
+	dir := t.TempDir()
+	logged(t, dir, newRing("a"))
+	copied := copyTo(t, dir)
+	fs, err := damaged(t, copied, newRing("b"))
+	wantPageError(t, "another key", fs, err, filepath.Join(copied, "data.db-wal"), 0)
+}
+
 func TestDestroyedKey(t *testing.T) {
 	dir, keys := t.TempDir(), newRing("a")
 	sample(t, dir, keys)

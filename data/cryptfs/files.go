@@ -33,6 +33,9 @@ type Files struct {
 
 var _ data.FileTree = (*Files)(nil)
 
+// Format hides the name key from every verb of package fmt.
+func (f *Files) Format(s fmt.State, _ rune) { _, _ = fmt.Fprint(s, "sealed files of ", f.identity) }
+
 // FileError tells which file did not authenticate, and where. It wraps
 // data.ErrTampered.
 type FileError struct {

@@ -386,3 +386,12 @@ func TestFilesAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+func TestFilesPrintNoKey(t *testing.T) {
+	f := openFiles(t, t.TempDir(), newRing("a"))
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
+		if got := fmt.Sprintf(verb, f); got != "sealed files of acme/prod" {
+			t.Errorf("%s: %s", verb, got)
+		}
+	}
+}

@@ -31,6 +31,9 @@ func (fs *FS) OpenTap(ctx context.Context, database string) (*Tap, error) {
 		return nil, fmt.Errorf("open tap on %s: %w", database, err)
 	}
 	defer c.Close()
+	if err := c.Exec("PRAGMA busy_timeout=1000"); err != nil { // nobody ought to be there
+		return nil, fmt.Errorf("open tap on %s: %w", database, err)
+	}
 	busy, err := number(c, "PRAGMA wal_checkpoint(TRUNCATE)")
 	if err == nil && busy != 0 {
 		err = data.ErrBusy

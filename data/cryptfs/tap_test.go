@@ -144,3 +144,15 @@ func TestWritersGoOn(t *testing.T) {
 		}
 	}
 }
+
+func TestTapWhileBusy(t *testing.T) {
+	fs := mount(t, t.TempDir(), newRing("a"))
+	c := connect(t, fs, "data.db")
+	run(t, c, "CREATE TABLE t(x); INSERT INTO t VALUES(1); BEGIN; SELECT * FROM t")
+	// a reader of the log keeps it from being truncated
+	if _, err := fs.OpenTap(context.Background(), "data.db"); !errors.Is(err, data.ErrBusy) {
+		t.Fatalf("opened over a reader: %v", err)
+	}
+	run(t, c, "COMMIT")
+	openTap(t, fs, "data.db")
+}
