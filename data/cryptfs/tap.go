@@ -31,25 +31,31 @@ func (fs *FS) OpenTap(ctx context.Context, database string) (*Tap, error) {
 		return nil, fmt.Errorf("open tap on %s: %w", database, err)
 	}
 	defer c.Close()
-	if err := c.Exec("PRAGMA busy_timeout=1000"); err != nil { // nobody ought to be there
+	pages, err := emptyLog(c)
+	if err != nil {
 		return nil, fmt.Errorf("open tap on %s: %w", database, err)
+	}
+	db := fs.database(filepath.Join(fs.Dir, database))
+	if !db.track.start(pages) {
+		return nil, fmt.Errorf("open tap on %s: %w", database, data.ErrExists)
+	}
+	return &Tap{db: db}, nil
+}
+
+// emptyLog moves the log into the database and gives its size in pages.
+func emptyLog(c *sqlite3.Conn) (pages uint32, err error) {
+	if err := c.Exec("PRAGMA busy_timeout=1000"); err != nil { // nobody ought to be there
+		return 0, err
 	}
 	busy, err := number(c, "PRAGMA wal_checkpoint(TRUNCATE)")
 	if err == nil && busy != 0 {
 		err = data.ErrBusy
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open tap on %s: %w", database, err)
+		return 0, err
 	}
-	pages, err := number(c, "PRAGMA page_count")
-	if err != nil {
-		return nil, fmt.Errorf("open tap on %s: %w", database, err)
-	}
-	db := fs.database(filepath.Join(fs.Dir, database))
-	if !db.track.start(uint32(pages)) {
-		return nil, fmt.Errorf("open tap on %s: %w", database, data.ErrExists)
-	}
-	return &Tap{db: db}, nil
+	n, err := number(c, "PRAGMA page_count")
+	return uint32(n), err
 }
 
 // Close ends the tap, after a running snapshot. Pages not yet handed out are
