@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"github.com/ncruces/go-sqlite3"
-	"github.com/ncruces/go-sqlite3/driver"
 	"github.com/pocketbase/dbx"
 
 	"holdfast/data"
@@ -22,17 +21,13 @@ func (s *Store) connect(path string) (*dbx.DB, error) {
 	name := filepath.Base(path)
 	s.connects[name]++
 	reader := s.connects[name]%2 == 1
-	var params []string
-	if !reader {
-		params = append(params, "_txlock=immediate")
-	}
-	db, err := driver.Open(s.disk.DSN(name, params...), func(c *sqlite3.Conn) error {
+	c := &connector{dsn: s.disk.DSN(name), begin: "BEGIN IMMEDIATE", init: func(c *sqlite3.Conn) error {
 		return s.prepare(c, reader)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("connect %s: %w", name, err)
+	}}
+	if reader {
+		c.begin = "BEGIN"
 	}
-	return dbx.NewFromDB(db, "sqlite3"), nil
+	return dbx.NewFromDB(sql.OpenDB(c), "sqlite3"), nil
 }
 
 // prepare makes a new connection fit for PocketBase: sealed pages first, then our

@@ -1,0 +1,150 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"holdfast/data"
+)
+
+// OpenCount is the number of stores open or opening.
+func (p *Pool) OpenCount() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.stores)
+}
+
+// Evict closes a store: its event streams end at once, running requests are
+// waited for. A store that is not open is no error.
+func (p *Pool) Evict(ctx context.Context, id data.StoreID) error {
+	p.mu.Lock()
+	e := p.stores[id]
+	p.mu.Unlock()
+	if e == nil {
+		return nil
+	}
+	select {
+	case <-e.ready:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return p.bringDown(ctx, id, e)
+}
+
+// bringDown marks an entry as closing, waits for its holders, and shuts it. If ctx
+// ends first the store closes in its own time all the same.
+func (p *Pool) bringDown(ctx context.Context, id data.StoreID, e *entry) error {
+	if p.beginClosing(e) {
+		go p.finishClosing(id, e)
+	}
+	select {
+	case <-e.gone:
+		return e.err
+	case <-ctx.Done():
+		return fmt.Errorf("close store %s: %w", id, ctx.Err())
+	}
+}
+
+func (p *Pool) beginClosing(e *entry) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e.closing || e.store == nil {
+		return false
+	}
+	e.closing, e.idle = true, make(chan struct{})
+	if e.holds == 0 {
+		close(e.idle)
+	}
+	return true
+}
+
+func (p *Pool) finishClosing(id data.StoreID, e *entry) {
+	e.store.close() // ends the event streams
+	<-e.idle
+	e.err = e.store.shut()
+	if e.err != nil {
+		p.config.Logger.Error("close store", "store", id.String(), "error", e.err)
+	}
+	p.mu.Lock()
+	delete(p.stores, id)
+	p.mu.Unlock()
+	close(e.gone)
+}
+
+// Sweep closes the stores that nobody has used since IdleAfter before now. Stores
+// with event streams are in use.
+func (p *Pool) Sweep(now time.Time) {
+	p.mu.Lock()
+	var idle []data.StoreID
+	for id, e := range p.stores {
+		if e.store != nil && e.holds == 0 && !e.closing && now.Sub(e.used) >= p.config.IdleAfter {
+			idle = append(idle, id)
+		}
+	}
+	p.mu.Unlock()
+	for _, id := range idle {
+		_ = p.Evict(context.Background(), id) // logged where it happened
+	}
+}
+
+// makeRoom closes the longest unused store when there are more than MaxOpen. Where
+// all are at work, the limit is exceeded rather than a request cut; stores that
+// are held by event streams alone come last.
+func (p *Pool) makeRoom() {
+	for {
+		id, e := p.leastUsed()
+		if e == nil || !p.beginClosing(e) {
+			return
+		}
+		p.finishClosing(id, e)
+	}
+}
+
+func (p *Pool) leastUsed() (data.StoreID, *entry) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.stores) <= p.config.MaxOpen {
+		return data.StoreID{}, nil
+	}
+	var ids []data.StoreID
+	for id, e := range p.stores {
+		if e.store != nil && !e.closing && e.holds == e.streams {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return data.StoreID{}, nil
+	}
+	id := slices.MinFunc(ids, func(a, b data.StoreID) int { return p.stores[a].compare(p.stores[b]) })
+	return id, p.stores[id]
+}
+
+func (e *entry) compare(o *entry) int {
+	if (e.streams > 0) != (o.streams > 0) {
+		if e.streams > 0 {
+			return 1
+		}
+		return -1
+	}
+	return e.used.Compare(o.used)
+}
+
+// Remove closes a store and deletes its folder. The keys are the caller's affair.
+func (p *Pool) Remove(ctx context.Context, id data.StoreID) error {
+	if err := p.Evict(ctx, id); err != nil {
+		return err
+	}
+	dir := p.path(id)
+	if !exists(dir) {
+		return fmt.Errorf("remove store %s: %w", id, data.ErrNotFound)
+	}
+	p.forgetFiles(id)
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove store %s: %w", id, err)
+	}
+	return syncDir(filepath.Dir(dir))
+}
