@@ -158,7 +158,7 @@ func (e *Edge) assemble() map[*http.Server]net.Listener {
 // server has the limits on what comes before a handler runs: a header must be
 // there in time and is bounded; see pace for what follows.
 func (e *Edge) server(h http.Handler) *http.Server {
-	return &http.Server{
+	s := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -166,13 +166,14 @@ func (e *Edge) server(h http.Handler) *http.Server {
 		ErrorLog:          slog.NewLogLogger(e.config.Logger.Handler(), slog.LevelDebug),
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 100, SendPingTimeout: time.Minute, PingTimeout: 15 * time.Second},
 	}
+	s.RegisterOnShutdown(e.streams.end) // after its listener closed: a client that comes back at once must find nobody
+	return s
 }
 
 // drain lets requests finish, then closes what is left.
 func (e *Edge) drain() error {
 	ctx, cancel := context.WithTimeout(context.Background(), e.config.Drain)
 	defer cancel()
-	e.streams.end()
 	var all sync.WaitGroup
 	for _, s := range e.servers {
 		all.Go(func() {

@@ -215,6 +215,15 @@ func TestEnumerationByAnswer(t *testing.T) {
 	}
 }
 
+func TestLongerThanTheLongestPasswordIsWrong(t *testing.T) {
+	h := newHouse(t)
+	longest := strings.Repeat("\U0001F511\U0001F512\U0001F513\U0001F3E0\U0001F6AA\U0001F5DD\U0001F4E6\U0001F6E1", MaxPassword/8)
+	_, err := h.CreateOperator(bg, NewOperator{NewPerson: NewPerson{Email: "ada@example.com", Name: "Ada", Password: longest}})
+	must(t, err)
+	h.browser().want(401, "POST", "/api/v1/session", credentials("ada@example.com", longest+"x"))
+	h.browser().want(201, "POST", "/api/v1/session", credentials("ada@example.com", longest))
+}
+
 func TestUnknownAddressCostsAHash(t *testing.T) {
 	h := newHasher(Cost{Time: 1, Memory: 32 * 1024, Threads: 1})
 	phc, err := h.hash(bg, goodPassword)

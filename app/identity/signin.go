@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jmoiron/sqlx"
 
@@ -60,8 +61,8 @@ func (s *Service) verify(ctx context.Context, email, password, address string) (
 	if err != nil && !errors.Is(err, data.ErrNotFound) {
 		return Person{}, err
 	}
-	if len(password) > MaxPassword*4 { // bytes: nothing that long was ever accepted
-		password = password[:MaxPassword*4]
+	if len(password) > MaxPassword*utf8.UTFMax { // none that long was ever accepted
+		password, row.Password = "", ""
 	}
 	ok, err := s.hasher.matches(ctx, password, row.Password)
 	if err != nil {
