@@ -58,6 +58,9 @@ func wantPageError(t testing.TB, what string, fs *FS, err error, file string, pa
 		t.Errorf("%s: fault %v", what, fs.Fault())
 		return
 	}
+	if n, last := fs.Failures(); n == 0 || !errors.Is(last, data.ErrTampered) {
+		t.Errorf("%s: %d failures, the last %v", what, n, last)
+	}
 	if pe.File != file || (page != 0 && pe.Page != page) {
 		t.Errorf("%s: names %s, page %d; want %s, page %d", what, pe.File, pe.Page, file, page)
 	}
@@ -165,11 +168,16 @@ func TestDestroyedKey(t *testing.T) {
 // TestParkedWhileOpen: an open database takes no more writes.
 func TestParkedWhileOpen(t *testing.T) {
 	keys := newRing("a")
-	c := connect(t, mount(t, t.TempDir(), keys), "data.db")
+	fs := mount(t, t.TempDir(), keys)
+	c := connect(t, fs, "data.db")
 	run(t, c, "CREATE TABLE t(x)")
 	keys.refuse(data.ErrParked)
+	before, _ := fs.Failures()
 	if err := c.Exec("INSERT INTO t VALUES(1)"); err == nil {
 		t.Fatal("written without a key")
+	}
+	if after, err := fs.Failures(); after == before || !errors.Is(err, data.ErrParked) {
+		t.Fatalf("%d failures, before %d: %v", after, before, err)
 	}
 	keys.refuse(nil)
 	run(t, c, "INSERT INTO t VALUES(2)")

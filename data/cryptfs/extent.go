@@ -38,7 +38,7 @@ func (f *mainFile) grow(pages uint32, logged func(uint32) bool) error {
 		if logged != nil && logged(number) {
 			continue
 		}
-		if _, err := f.writePage(empty[:], number); err != nil {
+		if err := f.writePage(empty[:], number); err != nil {
 			return err
 		}
 	}

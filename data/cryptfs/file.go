@@ -31,17 +31,12 @@ func (f *file) Close() error {
 // Sync also syncs the folder the first time, for a log whose name is lost in a
 // power cut loses the commits in it.
 func (f *file) Sync(flags vfs.SyncFlag) error {
-	if err := f.File.Sync(flags); err != nil {
-		return err
+	err := f.File.Sync(flags)
+	if err == nil && f.newborn {
+		err = syncDir(filepath.Dir(f.db.path))
+		f.newborn = err != nil
 	}
-	if !f.newborn {
-		return nil
-	}
-	if err := syncDir(filepath.Dir(f.db.path)); err != nil {
-		return vfs.SystemError(err, sqlite3.IOERR_DIR_FSYNC)
-	}
-	f.newborn = false
-	return nil
+	return f.refuse(err, "", 0)
 }
 
 func syncDir(dir string) error {
@@ -86,13 +81,19 @@ func missing(err error) error {
 	return err
 }
 
-// refuse makes a PageError of bytes that did not authenticate, for SQLite and
-// for Fault, and passes any other error on.
+// refuse is the last step of what SQLite asks of a file: it keeps a failure for
+// Failures, and makes a PageError of bytes that did not authenticate. io.EOF is
+// no failure.
 func (f *file) refuse(err error, suffix string, number uint32) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
 	if !errors.Is(err, errUnsealed) {
+		f.db.fs.failed(err)
 		return err
 	}
 	e := &PageError{File: f.db.path + suffix, Page: number, Reason: err.Error()}
 	f.db.fs.fault.Store(e)
+	f.db.fs.failed(e)
 	return vfs.SystemError(e, sqlite3.IOERR_DATA)
 }

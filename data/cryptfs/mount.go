@@ -23,8 +23,10 @@ type FS struct {
 	fault atomic.Pointer[PageError]
 	open  atomic.Int64 // files that SQLite holds open
 
-	mu  sync.Mutex
-	dbs map[string]*database // by path
+	mu       sync.Mutex
+	dbs      map[string]*database // by path
+	failures int64
+	failure  error // the last
 }
 
 // Mount makes the folder if it is missing and registers it with SQLite. Close
@@ -115,6 +117,23 @@ func (fs *FS) Fault() error {
 		return f
 	}
 	return nil
+}
+
+// Failures counts the reads, writes and syncs that failed since Mount, for
+// whatever reason, and gives the last one's: a *PageError, syscall.ENOSPC, a
+// missing key. What stands above SQLite often loses it. Compare the count before
+// and after some work to know whether it met one.
+func (fs *FS) Failures() (count int64, last error) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	return fs.failures, fs.failure
+}
+
+func (fs *FS) failed(err error) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.failures++
+	fs.failure = err
 }
 
 // Close unregisters the folder. It refuses while connections are open.

@@ -87,10 +87,11 @@ func (f *mainFile) WriteAt(p []byte, off int64) (int, error) {
 		return 0, sqlite3.IOERR_WRITE
 	}
 	number := uint32(off/data.PageSize) + 1
-	if err := f.makeRoom(p, number); err != nil {
-		return 0, err
+	err := f.makeRoom(p, number)
+	if err == nil {
+		err = f.writePage(p, number)
 	}
-	return f.writePage(p, number)
+	return f.done(err, p, number)
 }
 
 // makeRoom keeps the file free of gaps below a page that is written, and never
@@ -119,30 +120,31 @@ func firstPage(p []byte) (uint32, error) {
 	return binary.BigEndian.Uint32(p[28:]), nil
 }
 
-func (f *mainFile) writePage(p []byte, number uint32) (int, error) {
+func (f *mainFile) writePage(p []byte, number uint32) error {
 	b := borrow()
 	defer b.giveBack()
 	sealed := b.frame[:data.PageSize]
 	if err := f.db.pages.seal(sealed, p[:pageContent], place{kind: kindPage, number: number}); err != nil {
-		return 0, err
+		return err
 	}
 	f.db.track.keepPage(number)
 	if _, err := f.File.WriteAt(sealed, pagePosition(number)); err != nil {
-		return 0, err
+		return err
 	}
 	f.db.extent.Store(max(f.db.extent.Load(), number))
-	return data.PageSize, nil
+	return nil
 }
 
 // Truncate shortens the file, or lengthens it by empty pages.
 func (f *mainFile) Truncate(size int64) error {
 	pages := uint32(size / data.PageSize)
-	if err := f.grow(pages, nil); err != nil {
-		return err
+	err := f.grow(pages, nil)
+	if err == nil {
+		f.db.extent.Store(pages)
+		f.db.track.keepAbove(pages)
+		err = f.File.Truncate(size)
 	}
-	f.db.extent.Store(pages)
-	f.db.track.keepAbove(pages)
-	return f.File.Truncate(size)
+	return f.refuse(err, "", pages)
 }
 
 // Pragma refuses what would take pages out of our sight: journals other than

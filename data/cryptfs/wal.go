@@ -3,6 +3,7 @@ package cryptfs
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/ncruces/go-sqlite3"
@@ -47,7 +48,8 @@ func locate(off int64) (frame uint32, in int) {
 // ReadAt reads inside the log header or inside one frame.
 func (w *walFile) ReadAt(p []byte, off int64) (int, error) {
 	if off < logHeader {
-		return w.readLogHeader(p, off)
+		n, err := w.readLogHeader(p, off)
+		return n, w.refuse(err, walSuffix, 0)
 	}
 	frame, in := locate(off)
 	if in+len(p) > logFrame {
@@ -153,7 +155,7 @@ func (w *walFile) header(slot []byte) ([]byte, error) {
 		return slot[:logHeader], nil
 	}
 	if err := w.db.log.open(slot, slot, logHeader, place{kind: kindLogHeader}); err != nil {
-		return nil, w.refuse(err, walSuffix, 0)
+		return nil, err
 	}
 	w.salt, w.salted = [8]byte(slot[16:24]), true
 	return slot[:logHeader], nil
@@ -172,45 +174,44 @@ func (w *walFile) loadSalt() bool {
 // writes each by itself.
 func (w *walFile) WriteAt(p []byte, off int64) (int, error) {
 	w.recovering = false
-	if off == 0 && len(p) == logHeader {
-		return w.writeLogHeader(p)
-	}
 	frame, in := locate(off)
+	var err error
 	switch {
+	case off == 0 && len(p) == logHeader:
+		err, frame = w.writeLogHeader(p), 0
 	case off >= logHeader && in == 0 && len(p) == frameHeader:
-		return w.writeFrameHeader(p, frame)
+		err = w.writeFrameHeader(p, frame)
 	case off >= logHeader && in == frameHeader && len(p) == data.PageSize:
-		return w.writeFramePage(p, frame)
+		err = w.writeFramePage(p, frame)
+	default:
+		err = sqlite3.IOERR_WRITE
 	}
-	return 0, sqlite3.IOERR_WRITE
+	if err != nil {
+		return 0, w.refuse(err, walSuffix, frame)
+	}
+	return len(p), nil
 }
 
 // writeLogHeader begins a new generation of the log.
-func (w *walFile) writeLogHeader(p []byte) (int, error) {
-	if binary.BigEndian.Uint32(p[8:]) != data.PageSize {
-		return 0, sqlite3.IOERR_WRITE
+func (w *walFile) writeLogHeader(p []byte) error {
+	if size := binary.BigEndian.Uint32(p[8:]); size != data.PageSize {
+		return fmt.Errorf("a log of pages of %d bytes, not of %d", size, data.PageSize)
 	}
 	b := borrow()
 	defer b.giveBack()
 	slot := b.frame[:slotSize]
 	if err := w.db.log.seal(slot, p, place{kind: kindLogHeader}); err != nil {
-		return 0, w.refuse(err, walSuffix, 0)
+		return err
 	}
-	salt := [8]byte(p[16:24])
-	err := w.db.track.reset(salt, func() error { _, err := w.File.WriteAt(slot, 0); return err })
-	if err != nil {
-		return 0, err
-	}
-	w.salt, w.salted, w.tx = salt, true, transaction{}
-	return len(p), nil
+	w.salt, w.salted, w.tx = [8]byte(p[16:24]), true, transaction{}
+	return w.db.track.reset(w.salt, func() error { _, err := w.File.WriteAt(slot, 0); return err })
 }
 
 // writeFrameHeader takes the generation from the frame, for a connection that
 // joins a log has not read its header. While a transaction overwrites its own
 // frames, SQLite leaves salt and checksum zero, and fills them in at the commit.
-func (w *walFile) writeFrameHeader(p []byte, frame uint32) (int, error) {
-	salt := [8]byte(p[8:16])
-	if salt != ([8]byte{}) {
+func (w *walFile) writeFrameHeader(p []byte, frame uint32) error {
+	if salt := [8]byte(p[8:16]); salt != ([8]byte{}) {
 		w.salt, w.salted = salt, true
 	}
 	b := borrow()
@@ -218,27 +219,27 @@ func (w *walFile) writeFrameHeader(p []byte, frame uint32) (int, error) {
 	slot := b.frame[:slotSize]
 	copy(slot[saltAt:], w.salt[:])
 	if err := w.db.log.seal(slot, p, place{kindFrame, w.salt, frame}); err != nil {
-		return 0, w.refuse(err, walSuffix, frame)
+		return err
 	}
 	if _, err := w.File.WriteAt(slot, framePosition(frame)); err != nil {
-		return 0, err
+		return err
 	}
 	w.noteHeader(p, frame)
-	return len(p), nil
+	return nil
 }
 
-func (w *walFile) writeFramePage(p []byte, frame uint32) (int, error) {
+func (w *walFile) writeFramePage(p []byte, frame uint32) error {
 	b := borrow()
 	defer b.giveBack()
 	sealed := b.frame[:data.PageSize]
 	if err := w.db.log.seal(sealed, p[:pageContent], place{kindFramePage, w.salt, frame}); err != nil {
-		return 0, w.refuse(err, walSuffix, frame)
+		return err
 	}
 	if _, err := w.File.WriteAt(sealed, framePosition(frame)+slotSize); err != nil {
-		return 0, err
+		return err
 	}
 	w.notePage(frame)
-	return len(p), nil
+	return nil
 }
 
 // Size is the log's size as SQLite counts it.
@@ -258,10 +259,11 @@ func (w *walFile) Size() (int64, error) {
 // Truncate keeps the whole frames below size.
 func (w *walFile) Truncate(size int64) error {
 	if size <= 0 {
-		return w.db.track.reset([8]byte{}, func() error { return w.File.Truncate(0) })
+		err := w.db.track.reset([8]byte{}, func() error { return w.File.Truncate(0) })
+		return w.refuse(err, walSuffix, 0)
 	}
 	frames := max(0, size-logHeader) / logFrame
-	return w.File.Truncate(slotSize + frames*frameSize)
+	return w.refuse(w.File.Truncate(slotSize+frames*frameSize), walSuffix, 0)
 }
 
 // Sync that fails undoes the commit it was for.
