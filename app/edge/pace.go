@@ -19,7 +19,7 @@ import (
 const (
 	stall     = 30 * time.Second // a read or write that takes longer is ended
 	slowest   = 1 << 10          // bytes a second that a body must come with, beyond the stall
-	renew     = time.Second      // how often deadlines are pushed out
+	renewals  = 30               // deadlines are pushed out when this part of the stall has gone
 	leftover  = 5 * time.Second  // for the part of a body that nobody wanted
 	writePart = 256 << 10        // bytes written under one deadline
 )
@@ -32,9 +32,12 @@ func (e *Edge) paced(next http.Handler) http.Handler {
 		defer cancel()
 		r = r.WithContext(ctx)
 		control := http.NewResponseController(w)
-		out := &pacedWriter{ResponseWriter: w, control: control, asStream: func() func() { return e.streams.add(cancel) }}
+		out := &pacedWriter{
+			ResponseWriter: w, control: control, stall: e.stall, multiplexed: r.ProtoMajor > 1,
+			asStream: func() func() { return e.streams.add(cancel) },
+		}
 		defer out.finish()
-		in := newPacedBody(r, control)
+		in := newPacedBody(r, control, e.stall)
 		defer in.finish()
 		if in.pacing {
 			r.Body = in
@@ -64,6 +67,7 @@ func (e *Edge) recovered(w *pacedWriter, r *http.Request) {
 type pacedBody struct {
 	io.ReadCloser
 	control *http.ResponseController
+	stall   time.Duration
 	pacing  bool
 	begun   time.Time
 	set     time.Time
@@ -71,15 +75,15 @@ type pacedBody struct {
 	ended   bool
 }
 
-func newPacedBody(r *http.Request, c *http.ResponseController) *pacedBody {
+func newPacedBody(r *http.Request, c *http.ResponseController, stall time.Duration) *pacedBody {
 	return &pacedBody{
-		ReadCloser: r.Body, control: c, begun: time.Now(),
+		ReadCloser: r.Body, control: c, stall: stall, begun: time.Now(),
 		pacing: r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0,
 	}
 }
 
 func (b *pacedBody) Read(p []byte) (int, error) {
-	if now := time.Now(); now.Sub(b.set) >= renew {
+	if now := time.Now(); now.Sub(b.set) >= b.stall/renewals {
 		b.set = now
 		_ = b.control.SetReadDeadline(b.deadline(now)) // a recorder in a test has none
 	}
@@ -93,8 +97,8 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 
 // deadline is the earlier of the stall's and of what the slowest pace allows.
 func (b *pacedBody) deadline(now time.Time) time.Time {
-	owed := b.begun.Add(stall + time.Duration(b.got/slowest)*time.Second)
-	if soon := now.Add(stall); soon.Before(owed) {
+	owed := b.begun.Add(b.stall + time.Duration(b.got/slowest)*time.Second)
+	if soon := now.Add(b.stall); soon.Before(owed) {
 		return soon
 	}
 	return owed
@@ -118,10 +122,14 @@ func (b *pacedBody) finish() {
 type pacedWriter struct {
 	http.ResponseWriter
 	control  *http.ResponseController
+	stall    time.Duration
 	asStream func() (forget func()) // tells the edge that this is an event stream
 	forget   func()
-	wrote    bool
-	set      time.Time
+	// multiplexed (HTTP/2): a deadline that passes ends the stream even when nothing
+	// is being written, so it must not be left behind.
+	multiplexed bool
+	wrote       bool
+	set         time.Time
 }
 
 func (w *pacedWriter) WriteHeader(status int) {
@@ -152,15 +160,16 @@ func (w *pacedWriter) Write(p []byte) (total int, err error) {
 
 // allow gives the next write its time.
 func (w *pacedWriter) allow() {
-	if now := time.Now(); now.Sub(w.set) >= renew {
+	if now := time.Now(); now.Sub(w.set) >= w.stall/renewals {
 		w.set = now
-		_ = w.control.SetWriteDeadline(now.Add(stall)) // a recorder in a test has none
+		_ = w.control.SetWriteDeadline(now.Add(w.stall)) // a recorder in a test has none
 	}
 }
 
-// rest lifts the deadline from an event stream, which may be silent for long.
+// rest lifts the deadline between writes where it would do harm: an event stream
+// may be silent for long.
 func (w *pacedWriter) rest() {
-	if w.forget != nil {
+	if w.forget != nil || w.multiplexed {
 		w.set = time.Time{}
 		_ = w.control.SetWriteDeadline(time.Time{})
 	}
@@ -189,7 +198,7 @@ func (w *pacedWriter) finish() {
 	if w.forget != nil {
 		w.forget()
 	}
-	_ = w.control.SetWriteDeadline(time.Now().Add(stall))
+	_ = w.control.SetWriteDeadline(time.Now().Add(w.stall))
 }
 
 // streams are the event streams that are open: on drain they would never end of

@@ -16,7 +16,7 @@ import (
 
 func TestBodyDeadlineFollowsThePace(t *testing.T) {
 	now := time.Unix(1000, 0)
-	b := &pacedBody{begun: now}
+	b := &pacedBody{begun: now, stall: stall}
 	equal(t, "at first", b.deadline(now), now.Add(stall))
 	equal(t, "a drip of nothing", b.deadline(now.Add(20*time.Second)), now.Add(stall))
 	b.got = 10 << 20
@@ -90,6 +90,102 @@ func TestLongAnswersAreWrittenInParts(t *testing.T) {
 		equal(t, "written", n, len(body))
 	})
 	equal(t, "body", bytes.Equal(c.Body.Bytes(), body), true)
+}
+
+// quick is a server over both protocols whose patience is short.
+func quick(t *testing.T, h http.HandlerFunc) (plain, multiplexed *httptest.Server) {
+	t.Helper()
+	e, err := New(Config{Tenants: twoTenants{}})
+	must(t, err)
+	e.stall = 100 * time.Millisecond
+	plain = httptest.NewServer(e.paced(h))
+	t.Cleanup(plain.Close)
+	multiplexed = httptest.NewUnstartedServer(e.paced(h))
+	multiplexed.EnableHTTP2 = true
+	multiplexed.StartTLS()
+	t.Cleanup(multiplexed.Close)
+	return plain, multiplexed
+}
+
+// TestSilenceIsNoStall: time that nobody reads or writes is not held against anyone,
+// neither before, nor between, nor within an event stream.
+func TestSilenceIsNoStall(t *testing.T) {
+	silence := func() { <-time.After(400 * time.Millisecond) } // time itself is what is tested
+	plain, multiplexed := quick(t, func(w http.ResponseWriter, r *http.Request) {
+		_, err := io.ReadAll(r.Body)
+		must(t, err)
+		if r.URL.Path == "/stream" {
+			w.Header().Set("Content-Type", "text/event-stream")
+		}
+		for _, part := range []string{"a", "b", "c"} {
+			silence()
+			if r.Context().Err() != nil {
+				t.Error("the request was cancelled")
+			}
+			_, _ = w.Write([]byte(part))
+			_ = http.NewResponseController(w).Flush()
+		}
+		silence()
+	})
+	for _, server := range []*httptest.Server{plain, multiplexed} {
+		for _, path := range []string{"/", "/stream"} {
+			resp, err := server.Client().Post(server.URL+path, "text/plain", strings.NewReader("body"))
+			must(t, err)
+			body, err := io.ReadAll(resp.Body)
+			must(t, err)
+			_ = resp.Body.Close()
+			equal(t, resp.Proto+path, string(body), "abc")
+		}
+	}
+}
+
+// TestWhoDoesNotReadIsCutOff: a client that takes nothing of its answer.
+func TestWhoDoesNotReadIsCutOff(t *testing.T) {
+	ended := make(chan error, 2)
+	plain, multiplexed := quick(t, func(w http.ResponseWriter, _ *http.Request) {
+		part := make([]byte, 1<<20)
+		for {
+			if _, err := w.Write(part); err != nil {
+				ended <- err
+				return
+			}
+		}
+	})
+	for _, server := range []*httptest.Server{plain, multiplexed} {
+		resp, err := server.Client().Get(server.URL)
+		must(t, err)
+		select {
+		case <-ended:
+		case <-time.After(20 * time.Second):
+			t.Error("the write still waits")
+		}
+		_ = resp.Body.Close()
+	}
+}
+
+// TestBodyThatStopsIsCutOff: a client that sends half of what it announced.
+func TestBodyThatStopsIsCutOff(t *testing.T) {
+	ended := make(chan error, 2)
+	plain, multiplexed := quick(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, err := io.ReadAll(r.Body)
+		ended <- err
+	})
+	for _, server := range []*httptest.Server{plain, multiplexed} {
+		body, rest := io.Pipe()
+		go func() { _, _ = rest.Write([]byte("half")) }()
+		go func() {
+			if resp, err := server.Client().Post(server.URL, "text/plain", body); err == nil {
+				_ = resp.Body.Close()
+			}
+		}()
+		select {
+		case err := <-ended:
+			wantErr(t, err, os.ErrDeadlineExceeded)
+		case <-time.After(20 * time.Second):
+			t.Error("the read still waits")
+		}
+		_ = rest.Close()
+	}
 }
 
 // TestSlowHeadersAreCutOff is slowloris: a header that never ends.

@@ -17,6 +17,7 @@ import (
 type Edge struct {
 	config  Config
 	streams *streams
+	stall   time.Duration
 	tls     *certificates // nil without domains
 
 	main, redirect, socket net.Listener
@@ -28,7 +29,7 @@ func New(c Config) (*Edge, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	e := &Edge{config: c, streams: newStreams()}
+	e := &Edge{config: c, streams: newStreams(), stall: stall}
 	if len(c.Domains) > 0 {
 		var err error
 		if e.tls, err = newCertificates(c, e.mayHaveCertificate); err != nil {
