@@ -1,0 +1,96 @@
+package cryptfs
+
+import (
+	"errors"
+	"math/rand/v2"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/ncruces/go-sqlite3/util/vfsutil"
+	"github.com/ncruces/go-sqlite3/vfs"
+)
+
+// failing is a disk on which, while armed, one write in so many fails: full, in
+// the middle of what was to be written, or at the sync.
+type failingVFS struct {
+	vfs.VFS
+	armed *atomic.Bool
+	rand  *rand.Rand
+}
+
+func (v failingVFS) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.File, vfs.OpenFlag, error) {
+	f, flags, err := vfsutil.WrapOpenFilename(v.VFS, name, flags)
+	if err != nil {
+		return f, flags, err
+	}
+	return &failingFile{f, v}, flags, nil
+}
+
+type failingFile struct {
+	vfs.File
+	v failingVFS
+}
+
+func (f *failingFile) SharedMemory() vfs.SharedMemory { return vfsutil.WrapSharedMemory(f.File) }
+func (f *failingFile) fails() bool                    { return f.v.armed.Load() && f.v.rand.IntN(12) == 0 }
+
+func (f *failingFile) WriteAt(p []byte, off int64) (int, error) {
+	if f.fails() {
+		n, _ := f.File.WriteAt(p[:f.v.rand.IntN(len(p))], off)
+		return n, syscall.ENOSPC
+	}
+	return f.File.WriteAt(p, off)
+}
+
+func (f *failingFile) Truncate(size int64) error {
+	if f.fails() {
+		return syscall.EIO
+	}
+	return f.File.Truncate(size)
+}
+
+func (f *failingFile) Sync(flags vfs.SyncFlag) error {
+	if f.fails() {
+		return syscall.EIO
+	}
+	return f.File.Sync(flags)
+}
+
+// TestFailingDisk: a write that fails is an error, and afterwards database and
+// tap agree still.
+func TestFailingDisk(t *testing.T) {
+	r, armed := seeded(t), new(atomic.Bool)
+	fs, err := mountOn(failingVFS{vfs.Find("os"), armed, r}, Config{Dir: t.TempDir(), Identity: "acme/prod", Keys: newRing("a")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tap, copied := openTap(t, fs, "data.db"), newReplica()
+	c := connect(t, fs, "data.db")
+	run(t, c, "CREATE TABLE t(id INTEGER PRIMARY KEY, x); CREATE INDEX i ON t(x); PRAGMA cache_size=8; PRAGMA wal_autocheckpoint=30")
+	failed := 0
+	for i := range 150 {
+		armed.Store(i%3 > 0)
+		err := c.Exec(act(c, r))
+		armed.Store(false)
+		if err != nil {
+			failed++
+			if !c.GetAutocommit() {
+				run(t, c, "ROLLBACK")
+			}
+		}
+		run(t, c, "DELETE FROM t WHERE id < (SELECT max(id)-60 FROM t)")
+		if i%4 == 0 {
+			ship(t, copied, tap)
+			if content(t, copied.open(t)) != content(t, c) {
+				t.Fatalf("step %d (%d failed): the replica differs", i, failed)
+			}
+		}
+	}
+	if _, last := fs.Failures(); failed < 10 || !errors.Is(last, syscall.ENOSPC) && !errors.Is(last, syscall.EIO) {
+		t.Fatalf("%d statements failed, the last for %v", failed, last)
+	}
+	want(t, c, "PRAGMA integrity_check", "ok")
+	run(t, c, "VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")
+	authenticate(t, fs, "data.db")
+}
