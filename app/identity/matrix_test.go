@@ -1,0 +1,77 @@
+package identity
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"holdfast/app/api"
+)
+
+// matrix is what each route answers to each kind of caller, written by hand: who is
+// not let in gets 401 or 403, everybody else whatever the route says to an empty
+// request. A route without a line here fails the test.
+var matrix = map[string]struct{ guest, stranger, member, owner int }{
+	"POST /api/v1/setup":                           {403, 403, 403, 403}, // no valid link
+	"POST /api/v1/session":                         {401, 401, 401, 401}, // no valid credentials
+	"GET /api/v1/session":                          {401, 200, 200, 200},
+	"DELETE /api/v1/session":                       {401, 204, 204, 204},
+	"GET /api/v1/operators":                        {401, 403, 403, 200},
+	"POST /api/v1/operators":                       {401, 403, 403, 422},
+	"GET /api/v1/stores/{slug}/{env}/keys":         {401, 403, 200, 200},
+	"POST /api/v1/stores/{slug}/{env}/keys":        {401, 403, 422, 422},
+	"DELETE /api/v1/stores/{slug}/{env}/keys/{id}": {401, 403, 404, 404},
+}
+
+func TestEveryRouteWithEveryCaller(t *testing.T) {
+	h := newHouse(t)
+	h.owner("owner@example.com")
+	h.member("member@example.com", acme.Tenant)
+	h.member("stranger@example.com", beta.Tenant)
+	key := h.key(acme, NewKey{Scope: ScopeAdmin})
+	for _, r := range h.Routes() {
+		name := r.Method + " " + r.Path
+		want, known := matrix[name]
+		if !known {
+			t.Errorf("%s has no line in the matrix", name)
+			continue
+		}
+		path := strings.NewReplacer("{slug}", "acme", "{env}", "prod", "{id}", "none").Replace(r.Path)
+		for who, status := range map[string]int{"owner": want.owner, "member": want.member, "stranger": want.stranger} {
+			w := h.browser().signIn(who+"@example.com").send(r.Method, path, emptyBody(r))
+			if w.Code != status {
+				t.Errorf("%s by %s: got %d, want %d: %s", name, who, w.Code, status, w.Body)
+			}
+		}
+		if w := h.browser().send(r.Method, path, emptyBody(r)); w.Code != want.guest {
+			t.Errorf("%s by a guest: got %d, want %d", name, w.Code, want.guest)
+		}
+		if w := h.browser().send(r.Method, path, emptyBody(r), "Authorization", "Bearer "+key.Key); w.Code != want.guest {
+			t.Errorf("%s with a tenant's key: got %d, want %d", name, w.Code, want.guest)
+		}
+	}
+	if len(matrix) != len(h.Routes()) {
+		t.Error("the matrix has lines without a route")
+	}
+}
+
+func emptyBody(r api.Route) string {
+	if r.Request == nil {
+		return ""
+	}
+	return "{}"
+}
+
+// TestOnlyTheseRoutesArePublic: whoever adds one says so here.
+func TestOnlyTheseRoutesArePublic(t *testing.T) {
+	var public []string
+	for _, r := range newHouse(t).Routes() {
+		if r.Permission == api.Public {
+			public = append(public, r.Method+" "+r.Path)
+		}
+	}
+	equal(t, "public", fmt.Sprint(public), fmt.Sprint([]string{
+		http.MethodPost + " /api/v1/setup", http.MethodPost + " /api/v1/session",
+	}))
+}
