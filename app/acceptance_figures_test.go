@@ -93,7 +93,7 @@ func startStock(t *testing.T) *rest {
 	if out, err := exec.Command(stock, "superuser", "create", "a@example.com", password, "--dir", dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	cmd := exec.Command(stock, "serve", "--http", addr, "--dir", dir)
+	cmd := tied(exec.Command(stock, "serve", "--http", addr, "--dir", dir))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

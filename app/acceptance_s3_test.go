@@ -29,8 +29,8 @@ func startS3(t testing.TB) bucket {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command(gateway, "--port", b.addr, "--quiet", "posix",
-		"--versioning-dir", filepath.Join(b.dir, "versions"), filepath.Join(b.dir, "root"))
+	cmd := tied(exec.Command(gateway, "--port", b.addr, "--quiet", "posix",
+		"--versioning-dir", filepath.Join(b.dir, "versions"), filepath.Join(b.dir, "root")))
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+b.access, "ROOT_SECRET_KEY="+b.secret)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

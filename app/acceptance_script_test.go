@@ -16,7 +16,7 @@ import (
 //
 //	serve [ARG]...       start a server on this script's folders
 //	serve-sealed         start one that cannot open its root key
-//	stop, kill           end it with SIGTERM, or without warning
+//	shutdown, crash      end it with SIGTERM, or without warning
 //	exits CODE ARG...    holdfast ARG... has to end with CODE
 //	said REGEXP          the server's output has to match
 //	keep NAME FIELD      put a field of the JSON just printed into $NAME
@@ -28,7 +28,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup:               func(env *testscript.Env) error { return setUpScript(env, bin) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": scriptServe, "serve-sealed": scriptServeSealed, "stop": scriptStop, "kill": scriptKill,
+			"serve": scriptServe, "serve-sealed": scriptServeSealed, "shutdown": scriptStop, "crash": scriptKill,
 			"exits": scriptExits, "said": scriptSaid, "keep": scriptKeep, "recovery-key": scriptRecoveryKey,
 		},
 	})

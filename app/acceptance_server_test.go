@@ -90,7 +90,7 @@ func (s *server) environ() []string {
 }
 
 func (s *server) command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, holdfast(s.t), args...)
+	cmd := tied(exec.CommandContext(ctx, holdfast(s.t), args...))
 	cmd.Env = s.environ()
 	cmd.Dir = filepath.Join(s.dir, "work")
 	cmd.WaitDelay = 10 * time.Second
