@@ -93,7 +93,7 @@ const actions = [
   ['key.create', 'website', 'ok'], ['session.create', 'mara@example.org', 'refused'], ['session.create', 'mara@example.org', 'ok'],
   ['record.delete', 'maintainers/z1x2c3v4b5n6m7a', 'ok'], ['import.run', 'packages', 'ok'], ['key.revoke', 'lost laptop', 'ok'], ['snapshot.verify', 'nas', 'failed'],
 ];
-const actors = ['person:mara', 'key:website', 'system', 'host:1000', 'key:nightly'];
+const actors = ['person:mara', `key:${keys[0].id}`, 'system', 'host:1000', 'person:tomas'];
 export const entries = Array.from({ length: 312 }, (_, n) => {
   const [action, target, outcome] = actions[n % actions.length];
   return {

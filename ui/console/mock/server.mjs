@@ -74,7 +74,7 @@ const routes = {
   'DELETE /session': () => ((state.signedIn = false), [204]),
   'GET /operators': ({ url }) => [200, paged(mine.operators, url)],
   'POST /operators': ({ body }) => (mine.operators.push({ ...body, id: data.id(), grants: [{ role: body.role, scope: 'appliance' }], created: data.before(0) }), [201, mine.operators.at(-1)]),
-  'GET /tenants': ({ url }) => [200, paged(mine.tenants.filter((t) => `${t.slug} ${t.name}`.toLowerCase().includes((url.searchParams.get('filter') ?? '').toLowerCase())), url)],
+  'GET /tenants': ({ url }) => [200, paged(mine.tenants.filter((t) => (url.searchParams.get('state') || t.state) === t.state).filter((t) => `${t.slug} ${t.name}`.toLowerCase().includes((url.searchParams.get('filter') ?? '').toLowerCase())), url)],
   'POST /tenants': createTenant,
   'GET /tenants/:slug': ({ params }) => [200, find(params.slug)],
   'DELETE /tenants/:slug': ({ params, url }) => [200, Object.assign(find(params.slug), url.searchParams.get('now') ? { state: 'destroyed' } : { state: 'parked', parkedUntil: new Date(Date.now() + 7 * 86400e3).toISOString() })],

@@ -40,6 +40,8 @@ const pages: [RouteName, string, IconName, string][] = [
   ['audit', 'Appliance audit', 'audit', 'audit.read'],
 ];
 
+const ofOperators = new Set<RouteName>(['targets', 'operators', 'audit']);
+
 function ofTenant(): Command[] {
   const { slug, env } = router.route?.params ?? {};
   if (!slug || !env) return [];
@@ -48,7 +50,7 @@ function ofTenant(): Command[] {
 
 function ofAppliance(): Command[] {
   const list = pages
-    .filter(([, , , permission]) => session.can(permission))
+    .filter(([route, , , permission]) => session.can(permission) && (session.operator || !ofOperators.has(route)))
     .map(([route, text, icon]): Command => ({ id: route, text, group: 'Go to', icon, href: href(route) }));
   if (session.can('tenant.create')) {
     list.push({ id: 'new-tenant', text: 'Create tenant', group: 'Action', icon: 'plus', href: `${href('tenants')}?new=1` });

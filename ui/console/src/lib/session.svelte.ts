@@ -58,6 +58,11 @@ class Session {
     await this.start();
   }
 
+  // Whether the reader has a role on the appliance itself, not only in a tenant.
+  get operator(): boolean {
+    return this.me?.grants.some((grant) => grant.scope === 'appliance') ?? false;
+  }
+
   can(permission: string): boolean {
     const me = this.me;
     if (!me) return false;

@@ -1,5 +1,5 @@
 import { get, path, query } from './api';
-import type { Page, Tenant } from './shapes';
+import type { Operation, Page, Tenant } from './shapes';
 
 // The tenants that the switch and the palette offer: the first 200, by slug.
 class Tenants {
@@ -16,6 +16,18 @@ class Tenants {
 }
 
 export const tenants = new Tenants();
+
+// operationTarget is what an operation acts on, without the store's own name,
+// which is shown beside it.
+export function operationTarget(operation: Operation): string {
+  const id = operation.store.split('/')[1] ?? '';
+  const name = storeName(operation.store);
+  const slug = name.split('/')[0] ?? '';
+  for (const own of [`${slug}/${id}/`, `${name}/`]) {
+    if (slug && operation.target.startsWith(own)) return operation.target.slice(own.length);
+  }
+  return operation.target === name ? '' : operation.target;
+}
 
 // storeName makes "acme/test" of a store's id ("<tenant id>/test"), as people
 // and commands write it; prod is left out.
