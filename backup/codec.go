@@ -73,6 +73,10 @@ func (c *Codec) SealCompressed(h Header, name string, compressed []byte) ([]byte
 		return nil, fmt.Errorf("seal object: %w", err)
 	}
 	h.Generation = generation
+	return c.sealUnder(key, h, name, compressed)
+}
+
+func (c *Codec) sealUnder(key [32]byte, h Header, name string, compressed []byte) ([]byte, error) {
 	header := h.Format()
 	stream, err := c.stream(key)
 	if err != nil {
@@ -151,14 +155,27 @@ func (c *Codec) associated(name string, header []byte) []byte {
 	return append([]byte(c.store+"\x00"+name+"\x00"), header...)
 }
 
-// ContentID is the keyed hash of a chunk under the current generation: equal
-// chunks of one store have one name, which tells nothing to who lacks the key.
-func (c *Codec) ContentID(chunk []byte) (string, error) {
-	_, key, err := c.keys.Current()
+// ContentID is the keyed hash of a chunk under the current generation, which it
+// returns, too: equal chunks of one store have one name, which tells nothing to
+// who lacks the key.
+func (c *Codec) ContentID(chunk []byte) (id string, generation uint32, err error) {
+	generation, key, err := c.keys.Current()
 	if err != nil {
-		return "", fmt.Errorf("content id: %w", err)
+		return "", 0, fmt.Errorf("content id: %w", err)
 	}
-	return c.contentID(key, chunk)
+	id, err = c.contentID(key, chunk)
+	return id, generation, err
+}
+
+// SealContent makes the object of a chunk, under the generation that its id is
+// of (h.Generation): the keys may have been rotated since.
+func (c *Codec) SealContent(h Header, id string, chunk []byte) ([]byte, error) {
+	key, err := c.keys.Generation(h.Generation)
+	if err != nil {
+		return nil, fmt.Errorf("seal content: %w", err)
+	}
+	h.Kind = Files
+	return c.sealUnder(key, h, ContentName(c.store, id), c.Compress(chunk))
 }
 
 func (c *Codec) contentID(key [32]byte, chunk []byte) (string, error) {

@@ -165,12 +165,12 @@ func TestGoldenObjects(t *testing.T) {
 	if err != nil || h.Previous != (backup.Hash{7}) || !reflect.DeepEqual(s, exampleSnapshot()) {
 		t.Errorf("manifest: %+v, %v", h, err)
 	}
-	id, err := c.ContentID([]byte("hello"))
+	id, generation, err := c.ContentID([]byte("hello"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	content := golden(t, "content.bin", func() []byte {
-		b, err := c.Seal(backup.Header{Kind: backup.Files, Sequence: 1}, backup.ContentName(store, id), []byte("hello"))
+		b, err := c.SealContent(backup.Header{Generation: generation, Sequence: 1}, id, []byte("hello"))
 		return must(t, b, err)
 	})
 	if plain, err := c.OpenContent(id, content); err != nil || string(plain) != "hello" {

@@ -25,6 +25,8 @@ const sumsPerLeaf = 512
 // not safe for concurrent use.
 type Sums struct {
 	aead   cipher.AEAD
+	nonce  [12]byte // scratch of Of, here so that a page makes no garbage
+	tag    [16]byte
 	pages  []PageSum
 	leaves []Hash
 	stale  []bool // leaves to be hashed again
@@ -52,10 +54,8 @@ func NewSums(key []byte) (*Sums, error) {
 // keyed universal hash, which finds a changed page but for one in 2^55, and
 // costs a twentieth of HMAC-SHA256 where the processor has no SHA instructions.
 func (s *Sums) Of(pgno uint32, page []byte) PageSum {
-	var nonce [12]byte
-	var tag [16]byte
-	binary.BigEndian.PutUint32(nonce[8:], pgno)
-	return PageSum(s.aead.Seal(tag[:0], nonce[:], nil, page)[:8])
+	binary.BigEndian.PutUint32(s.nonce[8:], pgno)
+	return PageSum(s.aead.Seal(s.tag[:0], s.nonce[:], nil, page)[:8])
 }
 
 // Total is the size of the database in pages.

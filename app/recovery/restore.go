@@ -110,7 +110,7 @@ func (s *Service) restore(ctx context.Context, p *api.Progress, r ref, as string
 }
 
 func (s *Service) restoreFrom(ctx context.Context, p *api.Progress, r ref, as string, at time.Time, t targetRow) (Restored, error) {
-	c, err := s.source(r, t, p)
+	c, err := s.source(ctx, r, t, p)
 	if err != nil {
 		return Restored{}, err
 	}

@@ -73,6 +73,9 @@ func (s *Service) Add(ctx context.Context, n NewTarget) (Target, error) {
 	if _, err := s.open(row); err != nil {
 		return Target{}, err
 	}
+	if err := objects.Prepare(n.URL); err != nil {
+		return Target{}, api.InvalidField("url", "the folder cannot be made: %v", err).Because(err)
+	}
 	if err := s.insertTarget(ctx, row); err != nil {
 		return Target{}, err
 	}

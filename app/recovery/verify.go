@@ -53,7 +53,7 @@ func (s *Service) verify(ctx context.Context, p *api.Progress, r ref, targets []
 	}
 	for _, t := range targets {
 		row, shipped := newest[t.ID]
-		c, err := s.source(r, t, p)
+		c, err := s.source(ctx, r, t, p)
 		if err != nil {
 			return nil, err
 		}
@@ -92,10 +92,10 @@ func (s *Service) recordVerify(ctx context.Context, r ref, v Verified) error {
 }
 
 // source says where to read a store's chain from.
-func (s *Service) source(r ref, t targetRow, p *api.Progress) (restore.Config, error) {
+func (s *Service) source(ctx context.Context, r ref, t targetRow, p *api.Progress) (restore.Config, error) {
 	target, err := s.open(t)
 	return restore.Config{
 		Source: target, Store: r.id.String(), Keys: s.config.Archive(r.id), Scratch: s.scratch,
-		Progress: func(done, of int64) { p.Set(context.Background(), done, of, "bytes", "reading from "+t.Name) },
+		Progress: func(done, of int64) { p.Set(ctx, done, of, "bytes", "reading from "+t.Name) },
 	}, err
 }

@@ -477,6 +477,32 @@ func TestRotation(t *testing.T) {
 	r.verified()
 }
 
+// restless keys are rotated whenever anybody looks.
+type restless struct{ *backuptest.Keys }
+
+func (r restless) Current() (uint32, [32]byte, error) {
+	r.Rotate()
+	return r.Keys.Current()
+}
+
+// A rotation may fall between any two uses of the keys.
+func TestRotationAnyTime(t *testing.T) {
+	r := newRig(t, objects.NewMemory())
+	c := r.config()
+	c.Keys = restless{r.keys}
+	var err error
+	if r.chain, err = chain.New(c); err != nil {
+		t.Fatal(err)
+	}
+	for i := range uint32(3) {
+		r.write(i+1, fmt.Sprint("page ", i))
+		r.files.Set(fmt.Sprint("f/", i), fmt.Sprint("file ", i))
+		r.ship()
+	}
+	r.same()
+	r.verified()
+}
+
 func TestKeysGone(t *testing.T) {
 	for _, gone := range []error{data.ErrDestroyed, data.ErrParked, data.ErrSealed} {
 		r := newRig(t, objects.NewMemory())

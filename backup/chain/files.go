@@ -197,13 +197,13 @@ func (f *fileScan) file(ctx context.Context, name string) (backup.File, error) {
 // staging: its name says what it must be, so a crash leaves nothing in the way.
 func (f *fileScan) chunk(ctx context.Context, plain []byte) (string, error) {
 	codec := f.chain.codec
-	id, err := codec.ContentID(plain)
+	id, generation, err := codec.ContentID(plain)
 	if err != nil || f.has(id) {
 		return id, err
 	}
 	h := f.d.header
-	h.Kind, h.Previous = backup.Files, f.d.previous
-	object, err := codec.Seal(h, backup.ContentName(codec.Store(), id), plain)
+	h.Generation, h.Previous = generation, f.d.previous
+	object, err := codec.SealContent(h, id, plain)
 	if err != nil {
 		return "", err
 	}

@@ -143,7 +143,7 @@ func killOnce(t *testing.T, env []string) (last int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	timer := time.AfterFunc(time.Duration(50+rand.IntN(900))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(time.Duration(40+rand.IntN(500))*time.Millisecond, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		word, rest, _ := strings.Cut(lines.Text(), " ")

@@ -23,13 +23,17 @@ var _ backup.ObjectStore = (*Dir)(nil)
 // Dir is an object store in a folder: one file for each object.
 type Dir struct{ root string }
 
-// NewDir returns the store in the folder path, which must be absolute and is
-// made, readable by its owner alone, if it is missing.
-func NewDir(path string) (*Dir, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("open target folder: %w", err)
+// NewDir returns the store in the folder path, which must be absolute. Without
+// that folder every use answers ErrNoBucket; Prepare makes it.
+func NewDir(path string) *Dir { return &Dir{root: filepath.Clean(path)} }
+
+// there answers ErrNoBucket when the store's folder is not.
+func (d *Dir) there() error {
+	st, err := os.Stat(d.root)
+	if err == nil && !st.IsDir() || errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: there is no folder %s", ErrNoBucket, d.root)
 	}
-	return &Dir{root: filepath.Clean(path)}, nil
+	return err
 }
 
 func (d *Dir) path(name string) string { return filepath.Join(d.root, filepath.FromSlash(name)) }
@@ -39,6 +43,9 @@ func (d *Dir) path(name string) string { return filepath.Join(d.root, filepath.F
 func (d *Dir) Put(ctx context.Context, name string, body io.Reader, size int64, o backup.PutOptions) error {
 	if err := checkName(name); err != nil {
 		return err
+	}
+	if err := d.there(); err != nil {
+		return fmt.Errorf("put %s: %w", name, err)
 	}
 	final := d.path(name)
 	if err := d.makeFolders(filepath.Dir(final)); err != nil {
@@ -135,10 +142,10 @@ func (d *Dir) Stat(ctx context.Context, name string) (backup.Info, error) {
 
 func (d *Dir) mapError(verb, name string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, rootErr := os.Stat(d.root); rootErr != nil {
-			return fmt.Errorf("%s %s: %w", verb, name, ErrNoBucket)
+		err = data.ErrNotFound
+		if gone := d.there(); gone != nil {
+			err = gone
 		}
-		return fmt.Errorf("%s %s: %w", verb, name, data.ErrNotFound)
 	}
 	return fmt.Errorf("%s %s: %w", verb, name, err)
 }
@@ -157,6 +164,9 @@ func (d *Dir) Delete(ctx context.Context, name string) error {
 
 // List is backup.ObjectStore's.
 func (d *Dir) List(ctx context.Context, prefix, after string, limit int) ([]backup.Info, error) {
+	if err := d.there(); err != nil {
+		return nil, fmt.Errorf("list %s: %w", prefix, err)
+	}
 	l := &lister{ctx: ctx, prefix: prefix, after: after, limit: limit}
 	if err := l.walk(d.root, ""); err != nil {
 		return nil, fmt.Errorf("list %s: %w", prefix, err)

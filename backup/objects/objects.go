@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -20,7 +21,7 @@ var (
 	// ErrRefused means that the target does not accept the credentials.
 	ErrRefused = errors.New("the target refused the credentials")
 	// ErrNoBucket means that the bucket, or the folder, does not exist.
-	ErrNoBucket = errors.New("the bucket does not exist")
+	ErrNoBucket = errors.New("the bucket or folder does not exist")
 	// ErrUnconditional means that the target ignores If-None-Match, without
 	// which two writers cannot be told apart.
 	ErrUnconditional = errors.New("the target does not honour conditional writes (If-None-Match)")
@@ -60,7 +61,18 @@ func openURLDir(u *url.URL) (backup.ObjectStore, error) {
 	if u.Host != "" || !filepath.IsAbs(path) || u.RawQuery != "" {
 		return nil, fmt.Errorf("%w: want file:///absolute/folder", ErrURL)
 	}
-	return NewDir(path)
+	return NewDir(path), nil
+}
+
+// Prepare makes the folder of a file:// target, readable by its owner alone, if
+// it is missing. It is for a new target only: a folder that is gone later may be a
+// disk that is not mounted, whose place must not be filled.
+func Prepare(rawURL string) error {
+	s, err := Open(rawURL, Credentials{})
+	if d, ok := s.(*Dir); ok && err == nil {
+		return os.MkdirAll(d.root, 0o700)
+	}
+	return err
 }
 
 // checkName refuses names that could leave the store or that not every store

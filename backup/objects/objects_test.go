@@ -62,6 +62,30 @@ func TestS3SaysWhatIsWrong(t *testing.T) {
 	}
 }
 
+// A folder that is gone may be a disk that is not mounted: nothing fills its place.
+func TestDirGone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "disk", "snapshots")
+	url := "file://" + dir
+	s := open(t, url, objects.Credentials{})
+	if err := objects.Probe(t.Context(), s); !errors.Is(err, objects.ErrNoBucket) {
+		t.Errorf("probe: %v", err)
+	}
+	_, listErr := s.List(t.Context(), "", "", 1)
+	_, getErr := s.Get(t.Context(), "a/b")
+	if !errors.Is(listErr, objects.ErrNoBucket) || !errors.Is(getErr, objects.ErrNoBucket) {
+		t.Errorf("list: %v, get: %v", listErr, getErr)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the folder was made")
+	}
+	if err := objects.Prepare(url); err != nil {
+		t.Fatal(err)
+	}
+	if err := objects.Probe(t.Context(), s); err != nil {
+		t.Error(err)
+	}
+}
+
 // A crash while writing leaves a temporary file, which must not be listed.
 func TestDirHidesTorn(t *testing.T) {
 	dir := t.TempDir()

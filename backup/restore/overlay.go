@@ -20,6 +20,7 @@ type overlay struct {
 	aead  cipher.AEAD
 	slots map[uint32]int64 // page to slot
 	count uint64           // writes so far: the nonce, never used twice
+	total uint32           // size of the database so far
 	low   uint32           // base pages above it were cut off at some point
 }
 
@@ -54,8 +55,10 @@ func (o *overlay) close() { _ = o.f.Close() }
 // resize follows the size of the database: what is cut off is gone, even if
 // the database grows again.
 func (o *overlay) resize(total uint32) {
-	if total < o.low {
-		o.low = total
+	grew := total >= o.total
+	o.total, o.low = total, min(o.low, total)
+	if grew {
+		return
 	}
 	for pgno := range o.slots {
 		if pgno > total {

@@ -114,7 +114,7 @@ func (r *reader) run(ctx context.Context, links []*link, sink Sink) (Result, err
 // changes collects the pages that changed after the base, and the file tree.
 func (r *reader) changes(ctx context.Context, links []*link, over *overlay) (*backup.FileTree, error) {
 	tree := backup.NewFileTree()
-	over.low = links[0].Pages.Total
+	over.total, over.low = links[0].Pages.Total, links[0].Pages.Total
 	for i, l := range links {
 		if i > 0 {
 			over.resize(l.Pages.Total)
