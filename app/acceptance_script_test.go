@@ -1,12 +1,14 @@
 package app_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -18,6 +20,7 @@ import (
 //	serve-sealed         start one that cannot open its root key
 //	shutdown, crash      end it with SIGTERM, or without warning
 //	exits CODE ARG...    holdfast ARG... has to end with CODE
+//	eventually ARG...    holdfast ARG... has to succeed within half a minute
 //	said REGEXP          the server's output has to match
 //	keep NAME FIELD      put a field of the JSON just printed into $NAME
 //	recovery-key FILE    write the recovery key that the first start printed
@@ -29,7 +32,7 @@ func TestScripts(t *testing.T) {
 		Setup:               func(env *testscript.Env) error { return setUpScript(env, bin) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": scriptServe, "serve-sealed": scriptServeSealed, "shutdown": scriptStop, "crash": scriptKill,
-			"exits": scriptExits, "said": scriptSaid, "keep": scriptKeep, "recovery-key": scriptRecoveryKey,
+			"exits": scriptExits, "eventually": scriptEventually, "said": scriptSaid, "keep": scriptKeep, "recovery-key": scriptRecoveryKey,
 		},
 	})
 }
@@ -106,6 +109,21 @@ func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("holdfast %s: exit code %d, want %d; stderr: %s", strings.Join(args[1:], " "), got, want, ts.ReadFile("stderr"))
+	}
+}
+
+// scriptEventually is for what a backoff delays. The command reads the file code.
+func scriptEventually(ts *testscript.TestScript, _ bool, args []string) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		cmd := serverOf(ts).command(context.Background(), args...)
+		cmd.Stdin = strings.NewReader(ts.ReadFile("code"))
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("holdfast %s: %v: %s", strings.Join(args, " "), err, out)
+		}
 	}
 }
 
