@@ -17,6 +17,7 @@ var matrix = map[string]struct{ guest, stranger, member, owner int }{
 	"POST /api/v1/session":                         {401, 401, 401, 401}, // no valid credentials
 	"GET /api/v1/session":                          {401, 200, 200, 200},
 	"DELETE /api/v1/session":                       {401, 204, 204, 204},
+	"POST /api/v1/session/password":                {401, 422, 422, 422},
 	"GET /api/v1/operators":                        {401, 403, 403, 200},
 	"POST /api/v1/operators":                       {401, 403, 403, 422},
 	"GET /api/v1/stores/{slug}/{env}/keys":         {401, 403, 200, 200},

@@ -31,6 +31,10 @@ func (s *Service) Routes() []api.Route {
 			Method: http.MethodDelete, Path: "/api/v1/session", Permission: api.Signed, Summary: "Sign out", Handler: s.serveSignOut,
 		},
 		{
+			Method: http.MethodPost, Path: "/api/v1/session/password", Permission: api.Signed, Request: PasswordChange{},
+			Summary: "Change one's password; all other sessions end", Handler: s.servePasswordChange,
+		},
+		{
 			Method: http.MethodGet, Path: "/api/v1/operators", Permission: api.OperatorManage, Paged: true,
 			Summary: "List operators; filter is text in address or name", Response: api.Page[Operator]{}, Handler: s.serveOperators,
 		},

@@ -332,6 +332,38 @@ func TestEndSessions(t *testing.T) {
 	one.want(401, "GET", "/api/v1/session", "")
 }
 
+func TestPasswordChange(t *testing.T) {
+	h := newHouse(t)
+	h.owner("ada@example.com")
+	b, other := h.browser().signIn("ada@example.com"), h.browser().signIn("ada@example.com")
+	change := func(current, next string) string { return `{"current":"` + current + `","password":"` + next + `"}` }
+	const next = "another good phrase"
+	const path = "/api/v1/session/password"
+	b.want(422, "POST", path, change("wrong password here", next))
+	b.want(422, "POST", path, change(goodPassword, "short"))
+	h.log.fail = errors.New("no log")
+	b.want(500, "POST", path, change(goodPassword, next))
+	h.log.fail = nil
+	h.browser().want(401, "POST", "/api/v1/session", credentials("ada@example.com", next))
+	b.want(204, "POST", path, change(goodPassword, next))
+	equal(t, "recorded", strings.HasSuffix(h.log.last(), " password.change  ok"), true)
+	b.want(200, "GET", "/api/v1/session", "")
+	other.want(401, "GET", "/api/v1/session", "")
+	h.browser().want(401, "POST", "/api/v1/session", credentials("ada@example.com", goodPassword))
+	h.browser().want(201, "POST", "/api/v1/session", credentials("ada@example.com", next))
+}
+
+func TestPasswordChangeIsNoWayToGuess(t *testing.T) {
+	h := newHouse(t)
+	h.owner("ada@example.com")
+	b := h.browser().signIn("ada@example.com")
+	guess := `{"current":"wrong password here","password":"another good phrase"}`
+	for range accountPolicy.free {
+		b.want(422, "POST", "/api/v1/session/password", guess)
+	}
+	b.want(429, "POST", "/api/v1/session/password", guess)
+}
+
 func TestEndedSessionIsNotWrittenBackByARequestUnderWay(t *testing.T) {
 	h := newHouse(t)
 	o := h.owner("ada@example.com")
