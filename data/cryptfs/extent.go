@@ -12,9 +12,9 @@ import (
 )
 
 // grow lengthens the file to so many pages, with empty sealed ones. SQLite
-// leaves gaps for pages that were freed in the transaction that added them, and
-// lengthens the file in the middle of a checkpoint, after page 1 is written.
-// Here the file is lengthened and synced first. So at any time
+// leaves gaps (always the page at 1 GiB, where its lock bytes are), and lengthens
+// the file in the middle of a checkpoint, after page 1 is written. Here the file
+// is lengthened and synced first. So at any time
 //
 //   - no page of the file is without authentication, and
 //   - the file is at least as long as its page 1 says: a shorter one was cut.

@@ -107,41 +107,67 @@ func TestTapReopen(t *testing.T) {
 	}
 }
 
-// TestWritersGoOn overwrites everything while a snapshot is handed out: it still
+// TestWritersGoOn changes everything while a snapshot is handed out: it still
 // shows the state that it began with, whether its pages lay in the database file
-// or in the log.
+// or in the log, and whether they are overwritten or cut off.
 func TestWritersGoOn(t *testing.T) {
-	for _, where := range []string{"PRAGMA wal_checkpoint(TRUNCATE)", "SELECT 1"} {
-		fs := mount(t, t.TempDir(), newRing("a"))
-		tap, copied := openTap(t, fs, "data.db"), newReplica()
-		c := connect(t, fs, "data.db")
-		run(t, c, "PRAGMA wal_autocheckpoint=0; CREATE TABLE t(id INTEGER PRIMARY KEY, x)")
-		run(t, c, "INSERT INTO t(x) SELECT hex(randomblob(300)) FROM generate_series(1,500)")
-		run(t, c, "%s", where)
-		sum, handed := content(t, c), 0
-		_, err := tap.Snapshot(context.Background(), func(page uint32, image []byte) error {
-			switch handed++; handed {
-			case 3:
-				run(t, c, "UPDATE t SET x=x||'!'; PRAGMA wal_checkpoint(PASSIVE)")
-			case 6:
-				run(t, c, "UPDATE t SET x=x||'?'; PRAGMA wal_checkpoint(RESTART); UPDATE t SET x='now' WHERE id=1")
-			case 9:
-				run(t, c, "DELETE FROM t WHERE id>10; VACUUM; PRAGMA wal_checkpoint(TRUNCATE); INSERT INTO t(x) VALUES('new')")
-			}
-			copied.pages[page] = bytes.Clone(image)
-			copied.size = max(copied.size, page)
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
+	update := "UPDATE t SET x=x||'!'; PRAGMA wal_checkpoint(PASSIVE); UPDATE t SET x=x||'?'; PRAGMA wal_checkpoint(RESTART); UPDATE t SET x='now' WHERE id=1"
+	shrink := "DELETE FROM t WHERE id>10; PRAGMA wal_checkpoint(TRUNCATE); VACUUM; PRAGMA wal_checkpoint(TRUNCATE); INSERT INTO t(x) VALUES('new')"
+	empty := "DELETE FROM t; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)" // touches few of the pages that it cuts off
+	for _, before := range []string{"PRAGMA wal_checkpoint(TRUNCATE)", "SELECT 1"} {
+		for _, meanwhile := range [][]string{{update, shrink}, {shrink, update}, {empty}} {
+			goOn(t, before, meanwhile)
 		}
-		if content(t, copied.open(t)) != sum {
-			t.Fatalf("after %q the snapshot mixes states", where)
+	}
+}
+
+func goOn(t *testing.T, before string, meanwhile []string) {
+	t.Helper()
+	fs := mount(t, t.TempDir(), newRing("a"))
+	tap, copied := openTap(t, fs, "data.db"), newReplica()
+	c := connect(t, fs, "data.db")
+	run(t, c, "PRAGMA wal_autocheckpoint=0; CREATE TABLE t(id INTEGER PRIMARY KEY, x)")
+	run(t, c, "INSERT INTO t(x) SELECT hex(randomblob(300)) FROM generate_series(1,500)")
+	run(t, c, "%s", before)
+	sum, handed := content(t, c), 0
+	_, err := tap.Snapshot(context.Background(), func(page uint32, image []byte) error {
+		if handed++; handed%3 == 0 && len(meanwhile) > 0 {
+			run(t, c, "%s", meanwhile[0])
+			meanwhile = meanwhile[1:]
 		}
-		ship(t, copied, tap)
-		if content(t, copied.open(t)) != content(t, c) {
-			t.Fatalf("after %q the next snapshot differs", where)
-		}
+		copied.pages[page] = bytes.Clone(image)
+		copied.size = max(copied.size, page)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if content(t, copied.open(t)) != sum {
+		t.Fatalf("after %q the snapshot mixes states", before)
+	}
+	ship(t, copied, tap)
+	if content(t, copied.open(t)) != content(t, c) {
+		t.Fatalf("after %q the next snapshot differs", before)
+	}
+}
+
+// TestFramesOfTwo: a transaction that was rolled back leaves frames behind, which
+// another connection overwrites; the first goes on after them.
+func TestFramesOfTwo(t *testing.T) {
+	fs := mount(t, t.TempDir(), newRing("a"))
+	tap, copied := openTap(t, fs, "data.db"), newReplica()
+	a, b := connect(t, fs, "data.db"), connect(t, fs, "data.db")
+	run(t, a, "PRAGMA cache_size=8; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(id INTEGER PRIMARY KEY, x); CREATE TABLE u(x)")
+	run(t, a, "INSERT INTO t(x) SELECT hex(randomblob(400)) FROM generate_series(1,300)")
+	run(t, a, "BEGIN; UPDATE t SET x=x||'!'; ROLLBACK")
+	ship(t, copied, tap)
+	run(t, b, "INSERT INTO u VALUES(1)")
+	run(t, a, "INSERT INTO u VALUES(2)")
+	if got := ship(t, copied, tap); got.Pages > 3 {
+		t.Fatalf("%d pages, of rows that were rolled back among them", got.Pages)
+	}
+	if content(t, copied.open(t)) != content(t, a) {
+		t.Fatal("the replica differs")
 	}
 }
 

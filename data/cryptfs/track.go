@@ -33,7 +33,7 @@ type undo struct {
 type pageFrame struct{ page, frame uint32 }
 
 // unwritten stands for the frame of a page that belongs to the database but was
-// never written: SQLite freed it in the transaction that added it.
+// never written, like the one at 1 GiB, where SQLite's lock bytes are.
 const unwritten = ^uint32(0)
 
 func (t *tracker) init() {
