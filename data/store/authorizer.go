@@ -25,7 +25,8 @@ var readablePragmas = map[string]bool{
 // nothing leaves the file, and the feed is written by its triggers alone.
 func authorizer(c *sqlite3.Conn) func(sqlite3.AuthorizerActionCode, string, string, string, string) sqlite3.AuthorizerReturnCode {
 	return func(action sqlite3.AuthorizerActionCode, third, fourth, _, trigger string) sqlite3.AuthorizerReturnCode {
-		if denied(action, third, fourth, trigger) && !isInner(c.GetInterrupt()) {
+		ctx := c.GetInterrupt()
+		if denied(action, third, fourth, trigger) && !isInner(ctx) || isViewCheck(ctx) && deniedToView(action, third, fourth) {
 			return sqlite3.AUTH_DENY
 		}
 		return sqlite3.AUTH_OK

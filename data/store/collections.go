@@ -19,13 +19,17 @@ func (s *Store) Collections(ctx context.Context) ([]Collection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("collections of %s: %w", s.id, err)
 	}
-	out := make([]Collection, 0, len(all))
-	for _, c := range all {
-		d, err := s.describe(ctx, c)
-		if err != nil {
-			return nil, fmt.Errorf("collections of %s: %w", s.id, err)
+	out := make([]Collection, len(all))
+	err = s.whole(func() (err error) {
+		for i, c := range all {
+			if out[i], err = s.describe(ctx, c); err != nil {
+				return err
+			}
 		}
-		out = append(out, d)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("collections of %s: %w", s.id, err)
 	}
 	return out, nil
 }
@@ -114,8 +118,10 @@ const exportPage = 500
 
 func (s *Store) page(ctx context.Context, c *core.Collection, after string) ([]*core.Record, error) {
 	var records []*core.Record
-	err := s.app.RecordQuery(c).AndWhere(dbx.NewExp("[[id]] > {:after}", dbx.Params{"after": after})).
-		OrderBy("id").Limit(exportPage).WithContext(ctx).All(&records)
+	err := s.whole(func() error {
+		return s.app.RecordQuery(c).AndWhere(dbx.NewExp("[[id]] > {:after}", dbx.Params{"after": after})).
+			OrderBy("id").Limit(exportPage).WithContext(ctx).All(&records)
+	})
 	return records, err
 }
 

@@ -52,6 +52,11 @@ func (p *Pool) bringDown(ctx context.Context, id data.StoreID, e *entry) error {
 func (p *Pool) beginClosing(e *entry) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return e.beginClosing()
+}
+
+// beginClosing wants the pool's lock.
+func (e *entry) beginClosing() bool {
 	if e.closing || e.store == nil {
 		return false
 	}
@@ -96,15 +101,17 @@ func (p *Pool) Sweep(now time.Time) {
 // are held by event streams alone come last.
 func (p *Pool) makeRoom() {
 	for {
-		id, e := p.leastUsed()
-		if e == nil || !p.beginClosing(e) {
+		id, e := p.closeLeastUsed()
+		if e == nil {
 			return
 		}
 		p.finishClosing(id, e)
 	}
 }
 
-func (p *Pool) leastUsed() (data.StoreID, *entry) {
+// closeLeastUsed chooses and marks under one lock, so that no request slips in
+// for which the opening of another store would then wait.
+func (p *Pool) closeLeastUsed() (data.StoreID, *entry) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.stores) <= p.config.MaxOpen {
@@ -120,6 +127,7 @@ func (p *Pool) leastUsed() (data.StoreID, *entry) {
 		return data.StoreID{}, nil
 	}
 	id := slices.MinFunc(ids, func(a, b data.StoreID) int { return p.stores[a].compare(p.stores[b]) })
+	p.stores[id].beginClosing()
 	return id, p.stores[id]
 }
 
@@ -134,10 +142,15 @@ func (e *entry) compare(o *entry) int {
 }
 
 // Remove closes a store and deletes its folder. The keys are the caller's affair.
+// Whoever asks for the store meanwhile is told data.ErrNotFound.
 func (p *Pool) Remove(ctx context.Context, id data.StoreID) error {
-	if err := p.Evict(ctx, id); err != nil {
+	if err := checkID(id); err != nil {
 		return err
 	}
+	if err := p.block(ctx, id); err != nil {
+		return fmt.Errorf("remove store %s: %w", id, err)
+	}
+	defer p.unblock(id)
 	dir := p.path(id)
 	if !exists(dir) {
 		return fmt.Errorf("remove store %s: %w", id, data.ErrNotFound)
@@ -147,4 +160,30 @@ func (p *Pool) Remove(ctx context.Context, id data.StoreID) error {
 		return fmt.Errorf("remove store %s: %w", id, err)
 	}
 	return syncDir(filepath.Dir(dir))
+}
+
+// block closes a store and puts an entry in its place that opens for nobody.
+func (p *Pool) block(ctx context.Context, id data.StoreID) error {
+	closed := make(chan struct{})
+	close(closed)
+	for {
+		if err := p.Evict(ctx, id); err != nil {
+			return err
+		}
+		p.mu.Lock()
+		_, again := p.stores[id]
+		if !again {
+			p.stores[id] = &entry{ready: closed, gone: closed, err: fmt.Errorf("store %s: %w", id, data.ErrNotFound)}
+		}
+		p.mu.Unlock()
+		if !again {
+			return nil
+		}
+	}
+}
+
+func (p *Pool) unblock(id data.StoreID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.stores, id)
 }

@@ -59,8 +59,10 @@ func (s *Store) Incarnations(ctx context.Context) ([]Incarnation, error) {
 		Reason string `db:"reason"`
 		From   int64  `db:"from"`
 	}
-	err := s.app.ConcurrentDB().NewQuery(`SELECT id, began, reason, "from" FROM _incarnations ORDER BY rowid`).
-		WithContext(inner(ctx)).All(&rows)
+	err := s.whole(func() error {
+		return s.app.ConcurrentDB().NewQuery(`SELECT id, began, reason, "from" FROM _incarnations ORDER BY rowid`).
+			WithContext(inner(ctx)).All(&rows)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list incarnations of %s: %w", s.id, err)
 	}
@@ -98,9 +100,11 @@ func (s *Store) Changes(ctx context.Context, after data.Position, limit int) ([]
 		return nil, fmt.Errorf("changes of %s after %v: %w", s.id, after, err)
 	}
 	var rows []changeRow
-	err = s.app.ConcurrentDB().NewQuery(`SELECT seq, at, actor, op, collection, record, fields FROM _changes
-		WHERE seq > {:seq} ORDER BY seq LIMIT {:limit}`).
-		Bind(dbx.Params{"seq": after.Sequence, "limit": limit}).WithContext(inner(ctx)).All(&rows)
+	err = s.whole(func() error {
+		return s.app.ConcurrentDB().NewQuery(`SELECT seq, at, actor, op, collection, record, fields FROM _changes
+			WHERE seq > {:seq} ORDER BY seq LIMIT {:limit}`).
+			Bind(dbx.Params{"seq": after.Sequence, "limit": limit}).WithContext(inner(ctx)).All(&rows)
+	})
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return nil, fmt.Errorf("changes of %s: %w", s.id, err)
 	}

@@ -90,7 +90,9 @@ func (s *Store) Import(ctx context.Context, collection string, o ImportOptions,
 func (im *importer) run(ctx context.Context, app core.App, rows func() (map[string]any, int, error)) error {
 	if !im.options.Strict {
 		return im.batches(ctx, rows, func(batch []importRow) error {
-			return app.RunInTransaction(func(tx core.App) error { return im.saveAll(tx, batch) })
+			return im.store.whole(func() error {
+				return app.RunInTransaction(func(tx core.App) error { return im.saveAll(tx, batch) })
+			})
 		})
 	}
 	err := app.RunInTransaction(func(tx core.App) error {

@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"time"
 
+	"github.com/pocketbase/dbx"
 	"github.com/pocketbase/pocketbase/core"
 	_ "github.com/pocketbase/pocketbase/migrations" // PocketBase's system tables
 
@@ -76,7 +78,10 @@ func (s *Store) mounting() cryptfs.Config {
 
 // start boots PocketBase over the mounted disk.
 func (s *Store) start(ctx context.Context) error {
-	s.app = core.NewBaseApp(core.BaseAppConfig{DataDir: s.dir, DBConnect: s.connect})
+	s.app = core.NewBaseApp(core.BaseAppConfig{
+		DataDir: s.dir, DBConnect: s.connect,
+		DataMaxOpenConns: maxReaders, DataMaxIdleConns: maxIdleReaders, AuxMaxOpenConns: 2, AuxMaxIdleConns: 1,
+	})
 	s.quiet()
 	s.bindSettings()
 	s.bindActor()
@@ -86,6 +91,7 @@ func (s *Store) start(ctx context.Context) error {
 	if err := s.app.Bootstrap(); err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
+	s.restConnections()
 	if err := s.app.RunAllMigrations(); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
@@ -98,6 +104,22 @@ func (s *Store) start(ctx context.Context) error {
 	var err error
 	s.mux, err = s.newMux()
 	return err
+}
+
+// A connection holds up to cacheKiB of pages; PocketBase's 120 a store are meant
+// for a process that has one.
+const (
+	maxReaders     = 16
+	maxIdleReaders = 4
+	restAfter      = time.Minute // an unused connection is closed then
+)
+
+func (s *Store) restConnections() {
+	for _, db := range []dbx.Builder{s.app.ConcurrentDB(), s.app.NonconcurrentDB(), s.app.AuxConcurrentDB(), s.app.AuxNonconcurrentDB()} {
+		if pool, ok := db.(*dbx.DB); ok {
+			pool.DB().SetConnMaxIdleTime(restAfter)
+		}
+	}
 }
 
 // shut ends the streams and closes everything that was opened. The folder stays.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -339,6 +340,71 @@ func TestRemove(t *testing.T) {
 	if err := p.Create(t.Context(), numbered(0)); err != nil {
 		t.Error("cannot be made again:", err)
 	}
+}
+
+func TestRemoveUnderUse(t *testing.T) {
+	p := newPool(t)
+	createAll(t, p, 1)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 20 {
+				s, err := p.Acquire(t.Context(), numbered(0))
+				if errors.Is(err, data.ErrNotFound) {
+					return
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				guest(s).do("GET", "/api/collections/users/records", nil)
+				s.Release()
+			}
+		})
+	}
+	if err := p.Remove(t.Context(), numbered(0)); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	if exists(p.path(numbered(0))) || p.OpenCount() != 0 {
+		t.Error("the folder is there, or open:", p.OpenCount())
+	}
+}
+
+// A closed store leaves neither goroutines nor files open.
+func TestNothingOfAClosedStoreStays(t *testing.T) {
+	p := newPool(t)
+	createAll(t, p, 1)
+	cycle := func() {
+		s, err := p.Acquire(t.Context(), numbered(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		guest(s).must(t, 200, "GET", "/api/collections/users/records", nil)
+		s.Release()
+		if err := p.Evict(t.Context(), numbered(0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	openFiles := func() int { all, _ := os.ReadDir("/proc/self/fd"); return len(all) }
+	cycle()
+	goroutines, files := runtime.NumGoroutine(), openFiles()
+	for range 5 {
+		cycle()
+	}
+	eventually(t, "goroutines stay", func() bool { return runtime.NumGoroutine() <= goroutines })
+	if n := openFiles(); n > files {
+		t.Error("open files:", files, "then", n)
+	}
+}
+
+func TestStudioTokensAtOnce(t *testing.T) {
+	s := newStore(t)
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() { studioOf(t, s, "p1").must(t, 200, "GET", "/api/settings", nil) })
+	}
+	wg.Wait()
 }
 
 func TestIDsAreNoPaths(t *testing.T) {

@@ -12,7 +12,8 @@ import (
 // routes is the allow-list: PocketBase's patterns that a store serves, each with
 // the least scope that a key needs for it. Anything else, whatever a newer
 // PocketBase may add, is not found: /api/sql, /api/backups, /api/crons, /api/logs,
-// impersonation, test and generator endpoints of the settings.
+// impersonation, the dry run of a view (raw SQL by another name), test and generator
+// endpoints of the settings.
 var routes = map[string]Scope{
 	"GET /api/health":                                           Public,
 	"GET /api/realtime":                                         Public,
@@ -48,7 +49,6 @@ var routes = map[string]Scope{
 	"PUT /api/collections/import":                               Admin,
 	"GET /api/collections/meta/scaffolds":                       Admin,
 	"GET /api/collections/meta/oauth2-providers":                Admin,
-	"POST /api/collections/meta/dry-run-view":                   Admin,
 	"GET /api/settings":                                         Admin,
 	"POST /api/settings/test/email":                             Admin,
 	"PATCH /api/settings":                                       Admin,
@@ -81,6 +81,9 @@ func (s *Store) newMux() (http.Handler, error) {
 		AllowOriginFunc: func(origin string) (bool, error) { return s.pool.config.AllowOrigin(s.id, origin), nil },
 		AllowMethods:    apis.DefaultCORSConfig.AllowMethods,
 	}))
+	r.Bind(&hook.Handler[*core.RequestEvent]{
+		Id: "hfSuperuser", Func: s.checkSuperuser, Priority: apis.DefaultLoadAuthTokenMiddlewarePriority + 1,
+	})
 	r.Bind(&hook.Handler[*core.RequestEvent]{Id: "hfGate", Func: s.gate, Priority: firstPriority})
 	var mux http.Handler
 	event := &core.ServeEvent{App: s.app, Router: r, Server: &http.Server{}}

@@ -30,7 +30,7 @@ func (s *Store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/api/oauth2-redirect" {
 		w = &closingPage{ResponseWriter: w}
 	}
-	s.mux.ServeHTTP(w, r)
+	s.mux.ServeHTTP(s.faultless(w), r)
 }
 
 func isStream(r *http.Request) bool {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,17 +17,21 @@ import (
 // watched is a table whose writes go to the feed.
 type watched struct {
 	id, table string
+	name      string   // what its triggers are called by
 	columns   []string // but the id
 }
 
 // PocketBase's own tables beside the collections: schema and settings.
 var ownTables = []watched{
-	{"_collections", "_collections", []string{"name", "type", "system", "fields", "indexes", "listRule", "viewRule", "createRule", "updateRule", "deleteRule", "options"}},
-	{"_params", "_params", []string{"value"}},
+	{"_collections", "_collections", "own_collections", []string{"name", "type", "system", "fields", "indexes", "listRule", "viewRule", "createRule", "updateRule", "deleteRule", "options"}},
+	{"_params", "_params", "own_params", []string{"value"}},
 }
 
+// watch names a collection's triggers by its id in hex: SQLite folds the case of
+// names, PocketBase does not fold that of ids, and clients choose them. No hex
+// is the name of one of our own tables.
 func watch(c *core.Collection) watched {
-	w := watched{id: c.Id, table: c.Name}
+	w := watched{id: c.Id, table: c.Name, name: hex.EncodeToString([]byte(c.Id))}
 	for _, name := range c.Fields.FieldNames() {
 		if name != "id" {
 			w.columns = append(w.columns, name)
@@ -39,7 +44,7 @@ func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`
 
 func literal(text string) string { return `'` + strings.ReplaceAll(text, `'`, `''`) + `'` }
 
-func (w watched) trigger(kind string) string { return triggerPrefix + w.id + "_" + kind }
+func (w watched) trigger(kind string) string { return triggerPrefix + w.name + "_" + kind }
 
 // statements gives the three triggers of a table by name.
 func (w watched) statements() map[string]string {
@@ -183,6 +188,9 @@ func (s *Store) aroundSchema(e *core.CollectionEvent) error {
 	defer func() { e.App = outer }()
 	return e.App.RunInTransaction(func(tx core.App) error {
 		e.App = tx
+		if err := s.checkCollection(tx, e); err != nil {
+			return err
+		}
 		if e.Collection.IsView() || !tx.HasTable(changesTable) {
 			return e.Next() // the first migrations run before there is a feed
 		}

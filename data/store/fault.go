@@ -1,0 +1,91 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"syscall"
+
+	"holdfast/data"
+)
+
+// PocketBase's query builder loses the error of a read that fails half way: what
+// it gives then looks like a shorter list. So the disk is asked: when it failed
+// while work was done, the work failed.
+
+// whole runs work and fails with the disk's error when the disk failed meanwhile.
+// Another request's failure may be taken for this one's; it is the same disk.
+func (s *Store) whole(work func() error) error {
+	before, _ := s.disk.Failures()
+	err := work()
+	if after, failure := s.disk.Failures(); after != before {
+		return errors.Join(err, fmt.Errorf("store %s: %w", s.id, failure))
+	}
+	return err
+}
+
+// faultless holds an answer back until its first byte: if the disk failed by
+// then, an error goes out in its place.
+type faultless struct {
+	http.ResponseWriter
+	store   *Store
+	before  int64
+	begun   bool
+	refused bool
+}
+
+func (s *Store) faultless(w http.ResponseWriter) *faultless {
+	before, _ := s.disk.Failures()
+	return &faultless{ResponseWriter: w, store: s, before: before}
+}
+
+// WriteHeader sends the status, or an error of ours in its place.
+func (f *faultless) WriteHeader(status int) {
+	if f.begun {
+		return
+	}
+	if status < http.StatusOK {
+		f.ResponseWriter.WriteHeader(status)
+		return
+	}
+	f.begun = true
+	if count, failure := f.store.disk.Failures(); count != f.before {
+		f.refuse(failure)
+		return
+	}
+	f.ResponseWriter.WriteHeader(status)
+}
+
+// Write drops what belongs to an answer that was replaced.
+func (f *faultless) Write(p []byte) (int, error) {
+	f.WriteHeader(http.StatusOK)
+	if f.refused {
+		return len(p), nil
+	}
+	return f.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (f *faultless) Unwrap() http.ResponseWriter { return f.ResponseWriter }
+
+func (f *faultless) refuse(failure error) {
+	f.refused = true
+	f.store.pool.config.Logger.Error("the disk failed under a store", "store", f.store.id.String(), "error", failure)
+	status, message := http.StatusInternalServerError, "The store could not be read or written."
+	switch {
+	case errors.Is(failure, syscall.ENOSPC):
+		status, message = http.StatusInsufficientStorage, "The disk is full: nothing was written."
+	case errors.Is(failure, data.ErrTampered):
+		message = "Stored data did not authenticate: it was changed on the disk."
+	}
+	h := f.Header()
+	for _, name := range []string{"Content-Length", "Content-Encoding", "ETag", "Last-Modified", "Content-Range", "Accept-Ranges"} {
+		h.Del(name)
+	}
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	f.ResponseWriter.WriteHeader(status)
+	// The shape of PocketBase's own errors. A client that went away needs no answer.
+	_ = json.NewEncoder(f.ResponseWriter).Encode(map[string]any{"status": status, "message": message, "data": map[string]any{}})
+}
