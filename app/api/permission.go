@@ -11,6 +11,7 @@ const (
 	Public          Permission = "public"
 	Signed          Permission = "signed-in"
 	OperatorManage  Permission = "operator.manage"
+	MemberManage    Permission = "member.manage"
 	TenantCreate    Permission = "tenant.create"
 	TenantRead      Permission = "tenant.read"
 	TenantDelete    Permission = "tenant.delete"
@@ -32,7 +33,7 @@ const (
 // Permissions lists all that a role can hold, in the order they are shown.
 func Permissions() []Permission {
 	return []Permission{
-		OperatorManage, TenantCreate, TenantRead, TenantDelete,
+		OperatorManage, MemberManage, TenantCreate, TenantRead, TenantDelete,
 		DataRead, DataWrite, SchemaManage, KeyManage,
 		SnapshotRead, SnapshotCreate, SnapshotRestore,
 		TargetRead, TargetManage, AuditRead, OperationRead, OperationCancel, StudioOpen,
@@ -40,10 +41,11 @@ func Permissions() []Permission {
 }
 
 // ApplianceOnly says that the permission has no meaning inside one tenant, so
-// that no tenant role can hold it.
+// that no tenant role can hold it. Members are among them until they are invited:
+// who adds one learns whether there is an account.
 func (p Permission) ApplianceOnly() bool {
 	switch p {
-	case OperatorManage, TenantCreate, TargetManage:
+	case OperatorManage, MemberManage, TenantCreate, TargetManage:
 		return true
 	}
 	return false

@@ -13,7 +13,7 @@ import (
 
 // Routes are the capability over REST.
 func (s *Service) Routes() []api.Route {
-	return append(s.keyRoutes(), []api.Route{
+	return append(append(s.keyRoutes(), s.memberRoutes()...), []api.Route{
 		{
 			Method: http.MethodPost, Path: "/api/v1/setup", Permission: api.Public,
 			Summary: "Make the first operator with a setup link, and sign in",
