@@ -122,13 +122,7 @@ func (s *Service) restoreFrom(ctx context.Context, p *api.Progress, r ref, as st
 	if c.Sequence, err = restore.Find(ctx, c); err != nil { // before a tenant is made for it
 		return Restored{}, err
 	}
-	var got restore.Result
-	var id data.StoreID
-	err = s.config.Tenants.Adopt(ctx, as, "", func(ctx context.Context, fresh data.StoreID) error {
-		id = fresh
-		got, err = s.install(ctx, c, fresh)
-		return err
-	})
+	got, id, err := s.adopt(ctx, c, as)
 	if err != nil {
 		return Restored{}, err
 	}
@@ -140,14 +134,18 @@ func (s *Service) restoreFrom(ctx context.Context, p *api.Progress, r ref, as st
 	return result, err
 }
 
-// install builds a store out of the chain; it takes its place only when all of
+// adopt makes a tenant of the chain: its store takes its place only when all of
 // it was verified.
-func (s *Service) install(ctx context.Context, c restore.Config, id data.StoreID) (got restore.Result, err error) {
-	err = s.config.Stores.Install(ctx, id, func(ctx context.Context, _ string, t store.InstallTarget) error {
+func (s *Service) adopt(ctx context.Context, c restore.Config, as string) (got restore.Result, id data.StoreID, err error) {
+	build := func(ctx context.Context, _ string, t store.InstallTarget) (err error) {
 		got, err = restore.Run(ctx, c, t)
 		return err
+	}
+	err = s.config.Tenants.Adopt(ctx, as, "", func(ctx context.Context, fresh data.StoreID) error {
+		id = fresh
+		return s.config.Stores.Install(ctx, fresh, build)
 	})
-	return got, err
+	return got, id, err
 }
 
 // records counts the records of all collections but PocketBase's own.

@@ -68,8 +68,9 @@ func (w *bench) ship(b *testing.B) chain.Result {
 	return r
 }
 
-// benchTargets runs a benchmark against a folder and an S3 server on loopback.
+// benchTargets runs a benchmark against memory, a folder and an S3 server on loopback.
 func benchTargets(b *testing.B, fn func(b *testing.B, target func() backup.ObjectStore)) {
+	b.Run("mem", func(b *testing.B) { fn(b, func() backup.ObjectStore { return objects.NewMemory() }) })
 	b.Run("dir", func(b *testing.B) {
 		fn(b, func() backup.ObjectStore { return mustOpen(b, "file://"+b.TempDir(), objects.Credentials{}) })
 	})
