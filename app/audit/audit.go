@@ -124,7 +124,8 @@ func (s *Service) append(ctx context.Context, e api.Event) (log string, err erro
 	if err != nil {
 		return log, fmt.Errorf("record %s: %w", e.Action, err)
 	}
-	if err := s.submit(ctx, &job{log: log, records: []record{r}}); err != nil {
+	// Who hangs up now must not leave an entry of an action that then fails.
+	if err := s.submit(context.WithoutCancel(ctx), &job{log: log, records: []record{r}}); err != nil {
 		return log, fmt.Errorf("record %s: %w", e.Action, err)
 	}
 	return log, nil

@@ -177,7 +177,7 @@ func (h *realHouse) end(t *testing.T) {
 	}
 }
 
-// run lets the victim work for a while after its first word, then kills it.
+// run lets the victim work for a while after its first change, then kills it.
 func run(t *testing.T, dir string, while time.Duration, acked map[string]bool, last *data.Position) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -191,9 +191,10 @@ func run(t *testing.T, dir string, while time.Duration, acked map[string]bool, l
 		t.Fatal(err)
 	}
 	lines := bufio.NewScanner(out)
-	for first := true; lines.Scan(); first = false {
-		if first {
+	for waiting := true; lines.Scan(); {
+		if waiting && strings.HasPrefix(lines.Text(), "change ") {
 			time.AfterFunc(while, func() { _ = cmd.Process.Kill() }) // it may have ended by itself
+			waiting = false
 		}
 		acknowledge(lines.Text(), acked, last)
 	}

@@ -156,9 +156,6 @@ func (s *Service) abandon(ctx context.Context, r row) error {
 
 // destroy destroys keys and folder of a store; neither need be there.
 func (s *Service) destroy(ctx context.Context, id data.StoreID) error {
-	if err := s.config.Pool.Evict(ctx, id); err != nil {
-		return err
-	}
 	err := s.config.Ring.Destroy(keys.Owner(id.String()))
 	if err != nil && !errors.Is(err, data.ErrNotFound) {
 		return fmt.Errorf("destroy keys: %w", err)
@@ -167,6 +164,8 @@ func (s *Service) destroy(ctx context.Context, id data.StoreID) error {
 }
 
 func (s *Service) remove(ctx context.Context, id data.StoreID) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	if err := s.config.Pool.Remove(ctx, id); err != nil && !errors.Is(err, data.ErrNotFound) {
 		return err
 	}

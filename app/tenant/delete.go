@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -47,7 +48,7 @@ func (s *Service) move(ctx context.Context, slug string, c change) (Tenant, erro
 	if err != nil {
 		return Tenant{}, missing(err, "There is no tenant %q (not found).", slug)
 	}
-	if err := c.allowed(r); err != nil {
+	if err := c.allowed(r, s.now()); err != nil {
 		return Tenant{}, err
 	}
 	if err := s.carryOut(ctx, r, c); err != nil {
@@ -57,8 +58,10 @@ func (s *Service) move(ctx context.Context, slug string, c change) (Tenant, erro
 }
 
 // allowed says whether the step makes sense from where the tenant is.
-func (c change) allowed(r row) error {
+func (c change) allowed(r row, now time.Time) error {
 	switch {
+	case r.State == Parked && c.state == Live && r.ParkedUntil <= millis(now):
+		return fmt.Errorf("tenant %s: its undelete window is over: %w", r.Slug, data.ErrDestroyed)
 	case r.State == creating:
 		return missing(data.ErrNotFound, "There is no tenant %q (not found).", r.Slug)
 	case r.State == Destroyed:
@@ -123,29 +126,55 @@ func (s *Service) settle(ctx context.Context, r row) error {
 
 func (s *Service) settleStore(ctx context.Context, id data.StoreID, state string) error {
 	owner := keys.Owner(id.String())
-	switch state {
-	case Live:
+	if state == Live {
 		return s.config.Ring.Unpark(owner)
-	case Parked:
-		return s.park(ctx, id, owner)
-	case Destroyed:
-		s.catchUp(ctx, id)
-		return s.destroy(ctx, id)
 	}
-	return nil
-}
-
-// park closes the store, parks its keys, and closes it again: a request that had
-// been let in before the row changed may have opened it meanwhile.
-func (s *Service) park(ctx context.Context, id data.StoreID, owner keys.Owner) error {
-	if err := s.config.Pool.Evict(ctx, id); err != nil {
+	if err := s.closeStore(ctx, id); err != nil {
 		return err
 	}
 	s.catchUp(ctx, id)
+	if state == Destroyed {
+		return s.destroy(ctx, id)
+	}
 	if err := s.config.Ring.Park(owner); err != nil {
 		return err
 	}
-	return s.config.Pool.Evict(ctx, id)
+	// Somebody let in before the row changed may have opened it meanwhile.
+	return s.closeStore(ctx, id)
+}
+
+// patience is how long a deletion waits for what still works on the store. Then
+// the keys go all the same, and what is left of it fails.
+const patience = 30 * time.Second
+
+// closeStore cancels the store's operations and closes it.
+func (s *Service) closeStore(ctx context.Context, id data.StoreID) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := s.cancelOperations(ctx, id); err != nil {
+		return err
+	}
+	err := s.config.Pool.Evict(ctx, id)
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.config.Logger.WarnContext(ctx, "a store closes slowly; its keys are taken from it", "store", id.String())
+		return nil
+	}
+	return err
+}
+
+func (s *Service) cancelOperations(ctx context.Context, id data.StoreID) error {
+	f := api.OperationFilter{State: api.Running, Store: id.String(), Reach: api.Reach{All: true}}
+	running, err := s.config.Operations.List(ctx, f, api.Paging{Page: 1, PerPage: api.MaxPerPage})
+	if err != nil {
+		return err
+	}
+	for _, op := range running.Items {
+		// One that has ended meanwhile is as good as cancelled.
+		if err := s.config.Operations.Cancel(ctx, op.ID); err != nil && api.AsProblem(err).Status != http.StatusConflict {
+			return err
+		}
+	}
+	return nil
 }
 
 // catchUp lets the audit log have the store's last changes. A store that cannot
@@ -154,6 +183,8 @@ func (s *Service) catchUp(ctx context.Context, id data.StoreID) {
 	if s.config.CatchUp == nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	err := s.config.CatchUp(ctx, id)
 	if err != nil && !errors.Is(err, data.ErrParked) && !errors.Is(err, data.ErrDestroyed) && !errors.Is(err, data.ErrNotFound) {
 		s.config.Logger.WarnContext(ctx, "a store's last changes were not followed", "store", id.String(), "error", err)

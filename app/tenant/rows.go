@@ -25,8 +25,8 @@ const (
 
 var formats = []Format{CSV, JSONL, JSON}
 
-// maxRecord bounds one record of a file in bytes.
-const maxRecord = 32 << 20
+// maxRecord bounds one record of a file in bytes; the store takes 500 at a time.
+const maxRecord = 4 << 20
 
 // errRow is a record that cannot be read; the next may be. errFile ends the
 // reading: what follows cannot be told apart.

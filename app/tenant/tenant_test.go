@@ -1,14 +1,17 @@
 package tenant
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"holdfast/app/api"
 	"holdfast/data"
 	"holdfast/data/keys"
+	"holdfast/data/store"
 )
 
 func TestCreateShowsAndResolves(t *testing.T) {
@@ -191,6 +194,8 @@ func TestWindowEnds(t *testing.T) {
 		t.Errorf("a second too early: %+v", got)
 	}
 	w.clock.pass(time.Second)
+	_, err = w.Undelete(t.Context(), "acme")
+	wantErr(t, err, data.ErrDestroyed)
 	w.must(w.Sweep(t.Context(), w.clock.now()))
 	w.wantDestroyed("acme", id)
 	w.wantActions("tenant.create:ok", "tenant.delete:ok", "tenant.destroy:ok")
@@ -213,5 +218,32 @@ func TestNothingIsDestroyedWithoutAnEntry(t *testing.T) {
 	w.must(err)
 	if state, err := w.ring.State(keys.Owner(id.String())); err != nil || state != keys.Live {
 		t.Errorf("keys are %v, %v", state, err)
+	}
+}
+
+// TestDeleteCancelsOperations: an import of an hour must not keep a tenant from
+// being deleted.
+func TestDeleteCancelsOperations(t *testing.T) {
+	w := newWorld(t)
+	w.create("acme")
+	id, _ := w.Store(t.Context(), "acme", data.Prod)
+	held := make(chan struct{})
+	op, err := w.ops.Start(t.Context(), "import", "acme", id.String(), func(ctx context.Context, _ *api.Progress) (any, error) {
+		err := w.Service.open(ctx, id, func(*store.Store) error {
+			close(held)
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		return nil, err
+	})
+	w.must(err)
+	<-held
+	_, err = w.Delete(t.Context(), "acme", false)
+	w.must(err)
+	if op, err = w.ops.Wait(t.Context(), op.ID); err != nil || op.State != api.Cancelled {
+		t.Errorf("got %s, %v", op.State, err)
+	}
+	if w.pool.OpenCount() != 0 {
+		t.Error("the store is open")
 	}
 }
