@@ -34,6 +34,7 @@ const others = [
   ['accent', 'accent-soft', 4.5],
   ['text-2', 'accent-soft', 4.5],
   ['text-3', 'accent-soft', 4.5],
+  ['text', 'chosen', 4.5],
   ['danger', 'bg', 4.5],
   ['danger', 'raised', 4.5],
   ['field-line', 'surface', 3],
