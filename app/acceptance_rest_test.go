@@ -184,23 +184,3 @@ func (c *rest) upload(collection string, fields map[string]string, field, name s
 	}
 	return c.send("POST", "/api/collections/"+collection+"/records", &body, "Content-Type", w.FormDataContentType())
 }
-
-// operation is a long action as its resource shows it.
-type operation struct {
-	ID, Kind, State, Error string
-	Progress               struct{ Done, Total int64 }
-	Result                 json.RawMessage
-}
-
-// await follows an operation to its end.
-func (c *rest) await(op operation) operation {
-	c.t.Helper()
-	for end := time.Now().Add(2 * time.Minute); op.State == "running"; {
-		if time.Now().After(end) {
-			c.t.Fatalf("operation %s still runs after two minutes", op.ID)
-		}
-		time.Sleep(10 * time.Millisecond)
-		op = get[operation](c, "/api/v1/operations/"+op.ID)
-	}
-	return op
-}

@@ -214,16 +214,6 @@ func answer[T any](s *server, args ...string) T {
 	return v
 }
 
-// refused runs a command that has to fail with this code and whose reason has
-// to hold the words.
-func (s *server) refused(code int, words string, args ...string) {
-	s.t.Helper()
-	d := s.cli(args...)
-	if d.code != code || !strings.Contains(d.stderr, words) {
-		s.t.Errorf("holdfast %s: exit code %d, want %d with %q in:\n%s", strings.Join(args, " "), d.code, code, words, d.stderr)
-	}
-}
-
 var setupLink = regexp.MustCompile(`https?://\S*/setup#\S+\n`)
 
 // setupURL is the link that the first start prints when it serves.

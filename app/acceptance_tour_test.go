@@ -58,8 +58,9 @@ func tourScript(t testing.TB, s *server, target string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, text, ok := strings.Cut(string(readme), "## Ten-minute tour")
-	if text, _, ok = strings.Cut(text, "\n## "); !ok {
+	_, text, begun := strings.Cut(string(readme), "## Ten-minute tour")
+	text, _, ended := strings.Cut(text, "\n## ")
+	if !begun || !ended {
 		t.Fatal("the README has no tour")
 	}
 	var script strings.Builder
