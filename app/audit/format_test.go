@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"flag"
 	"os"
@@ -61,6 +62,15 @@ func TestGoldenFormats(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "checkpoint.txt", []byte(signed))
+	st := state{Version: stateVersion, Size: 42, Checkpoint: signed, Kept: 1, Began: data.Position{Incarnation: "k3jd92mmx0a1"}, Follow: goldenLeaf().Position}
+	text, err = json.Marshal(st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "state.json", text)
+	if again, err := parseState(text); err != nil || again != st {
+		t.Errorf("got %+v, %v", again, err)
+	}
 }
 
 func TestLeafRoundTrip(t *testing.T) {
