@@ -147,14 +147,14 @@ func TestPowerCut(t *testing.T) {
 		cuts++
 		checkAfterCut(t, left, keys, acknowledged)
 	}
-	for range 40 {
+	for range times(20) {
 		run(t, c, "%s", act(c, r))
 		run(t, c, "DELETE FROM t WHERE id < (SELECT max(id)-60 FROM t)")
 		run(t, c, "INSERT INTO n VALUES(%d)", acknowledged)
 		acknowledged++
 	}
 	t.Logf("%d power cuts", cuts)
-	if cuts < 20 {
+	if cuts < 10 {
 		t.Errorf("only %d power cuts", cuts)
 	}
 }

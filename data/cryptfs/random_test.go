@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -55,6 +56,14 @@ func seeded(t testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 1))
 }
 
+// times is how often a random test acts; HOLDFAST_TEST_LONG makes it ten times n.
+func times(n int) int {
+	if os.Getenv("HOLDFAST_TEST_LONG") != "" {
+		return 10 * n
+	}
+	return n
+}
+
 // TestRandomOperations compares the replica with the source after each step.
 func TestRandomOperations(t *testing.T) {
 	r := seeded(t)
@@ -65,7 +74,7 @@ func TestRandomOperations(t *testing.T) {
 		run(t, c, "PRAGMA cache_size=8; PRAGMA wal_autocheckpoint=50")
 	}
 	run(t, a, "CREATE TABLE t(id INTEGER PRIMARY KEY, x); CREATE INDEX i ON t(x)")
-	for i := range 100 {
+	for i := range times(60) {
 		run(t, a, "DELETE FROM t WHERE id < (SELECT max(id)-300 FROM t)")
 		c := a
 		if r.IntN(3) == 0 {
