@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/hmac"
 	"fmt"
 	"net"
 	"net/http"
@@ -47,14 +48,15 @@ func (d *dispatcher) leave(label string) {
 	delete(d.pools, label)
 }
 
-// RoundTrip answers <environment>.<tenant>.<pool>.files.internal from the store's
-// sealed files.
+// RoundTrip answers <pass>.<environment>.<tenant>.<pool>.files.internal from the
+// store's sealed files.
 func (d *dispatcher) RoundTrip(r *http.Request) (*http.Response, error) {
 	name, ok := strings.CutSuffix(r.URL.Host, filesDomain)
 	if !ok {
 		return d.public.RoundTrip(r)
 	}
-	environment, rest, _ := strings.Cut(name, ".")
+	pass, rest, _ := strings.Cut(name, ".")
+	environment, rest, _ := strings.Cut(rest, ".")
 	tenant, label, _ := strings.Cut(rest, ".")
 	d.mu.RLock()
 	p := d.pools[label]
@@ -63,9 +65,13 @@ func (d *dispatcher) RoundTrip(r *http.Request) (*http.Response, error) {
 		defer r.Body.Close()
 	}
 	if p == nil {
-		return nil, fmt.Errorf("files of %s: %w", name, ErrClosed)
+		return nil, fmt.Errorf("files of a store: %w", ErrClosed)
 	}
-	files, err := p.filesOf(data.StoreID{Tenant: tenant, Environment: environment})
+	id := data.StoreID{Tenant: tenant, Environment: environment}
+	if !hmac.Equal([]byte(pass), []byte(p.filesPass(id))) {
+		return nil, fmt.Errorf("files of a store: %w", ErrReach)
+	}
+	files, err := p.filesOf(id)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -18,8 +19,10 @@ type Pool struct {
 	config   Config
 	template template
 	bodies   bodyBudget
+	issued   issued
 
-	label string // of the stores' file hosts in this process
+	label  string   // of the stores' file hosts in this process
+	secret [32]byte // that their passes are made of
 
 	mu     sync.Mutex
 	stores map[data.StoreID]*entry
@@ -58,6 +61,7 @@ func New(c Config) (*Pool, error) {
 	p := &Pool{config: c, stores: map[data.StoreID]*entry{}, trees: map[data.StoreID]*tree{}}
 	p.bodies.most = c.BodyMemory
 	p.template.build = p.buildTemplate
+	_, _ = rand.Read(p.secret[:]) // never fails (crypto/rand)
 	p.label = outbound.join(p)
 	takeProcess(c.Logger)
 	return p, nil

@@ -1,10 +1,15 @@
 package store
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"math"
 
 	"github.com/pocketbase/pocketbase/core"
 	"github.com/pocketbase/pocketbase/tools/hook"
+
+	"holdfast/data"
 )
 
 // maxBatchBody keeps a batch below the 16 MiB from which PocketBase spills the
@@ -80,10 +85,19 @@ func saveUnforced(e *core.ModelEvent) error {
 	return e.Next()
 }
 
-// filesEndpoint holds no secret and names no machine: the process answers it
-// itself (see outbound).
+// filesEndpoint is a host that only this process answers (see outbound), and only
+// to who knows the store's pass: a tenant's settings can make PocketBase ask for
+// any address, another store's files among them.
 func (s *Store) filesEndpoint() string {
-	return "http://" + s.id.Environment + "." + s.id.Tenant + "." + s.pool.label + filesDomain
+	return "http://" + s.pool.filesPass(s.id) + "." + s.id.Environment + "." + s.id.Tenant + "." + s.pool.label + filesDomain
+}
+
+// filesPass is a store's secret in its file host's name, new with each pool. It
+// stands in memory only: what is saved and shown of the settings is without it.
+func (p *Pool) filesPass(id data.StoreID) string {
+	mac := hmac.New(sha256.New, p.secret[:])
+	mac.Write([]byte(id.String()))
+	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
 const filesDomain = ".files.internal"

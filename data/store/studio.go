@@ -57,6 +57,7 @@ func (s *Store) StudioToken(ctx context.Context, actor data.Actor) (string, erro
 	if err != nil {
 		return "", fmt.Errorf("studio token of %s: %w", s.id, err)
 	}
+	s.pool.issued.add(token, s.id, s.pool.config.Clock())
 	return token, nil
 }
 

@@ -1,0 +1,180 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pocketbase/pocketbase/core"
+
+	"holdfast/data"
+	"holdfast/data/cryptfs"
+)
+
+// What a tenant's admin may try on the store that the admin rules.
+
+func base(name, id string) map[string]any {
+	return map[string]any{"name": name, "id": id, "type": "base", "fields": []any{map[string]any{"name": "title", "type": "text"}}}
+}
+
+// reopened lets go of the store, closes it and opens it anew.
+func reopened(t *testing.T, p *Pool, s *Store) *Store {
+	t.Helper()
+	s.Release()
+	if err := p.Evict(t.Context(), acme); err != nil {
+		t.Fatal(err)
+	}
+	return held(t, p)
+}
+
+func held(t *testing.T, p *Pool) *Store {
+	t.Helper()
+	s, err := p.Acquire(t.Context(), acme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestIdsThatDifferInCaseKeepTheirTriggers(t *testing.T) {
+	p := newPool(t)
+	if err := p.Create(t.Context(), acme); err != nil {
+		t.Fatal(err)
+	}
+	s := held(t, p)
+	defer func() { s.Release() }()
+	admin := adminOf(s)
+	admin.must(t, 200, "POST", "/api/collections", base("secrets", "pbc_secrets"))
+	admin.must(t, 200, "POST", "/api/collections", base("shadow", "PBC_SECRETS"))
+	for _, reserved := range []map[string]any{
+		base("one", "_Collections"), base("two", "_Params"), base("_hf_c", "x1"), base("three", "_HF_own_params"), base("_Changes", "x2"),
+	} {
+		admin.must(t, 400, "POST", "/api/collections", reserved)
+	}
+	_, at := feed(t, s, data.Position{})
+	for range 2 { // the second time after it was opened anew
+		admin.create(t, "secrets", map[string]any{"title": "a"})
+		admin.create(t, "shadow", map[string]any{"title": "b"})
+		var lines []string
+		if lines, at = feed(t, s, at); len(lines) != 2 {
+			t.Fatalf("two writes left %q", lines)
+		}
+		s = reopened(t, p, s)
+		admin = adminOf(s)
+	}
+}
+
+func TestViewsReadNoSecrets(t *testing.T) {
+	s := newStore(t)
+	admin := adminOf(s)
+	view := func(query string) map[string]any {
+		return map[string]any{"name": "v", "type": "view", "viewQuery": query}
+	}
+	for _, query := range []string{
+		"SELECT id, name as nm, options as op FROM _collections",
+		"SELECT id, email as em, tokenKey as tk FROM _superusers",
+		"SELECT id, tokenKey as tk FROM users", "SELECT id, password as pw FROM users",
+		"SELECT id, value as v FROM _params", "SELECT id, collectionRef as c FROM _OTPS",
+		"WITH _hf_own_params_u AS (SELECT id, options as op FROM _collections) SELECT id, op FROM _hf_own_params_u",
+		"SELECT i.id as id, (SELECT group_concat(options) FROM _collections) as op FROM items i",
+		"SELECT seq as id, actor as a FROM _changes", "SELECT id, reason as r FROM _incarnations",
+		"SELECT (ROW_NUMBER() OVER()) as id, sql as s FROM sqlite_schema",
+		"SELECT (ROW_NUMBER() OVER()) as id, name as s FROM pragma_table_info('items')",
+		"SELECT id, hf_actor() as a FROM items",
+	} {
+		if r := admin.do("POST", "/api/collections", view(query)); r.code != 400 {
+			t.Errorf("%s: %d %s", query, r.code, r.body)
+		}
+	}
+	admin.must(t, 200, "POST", "/api/collections", view("SELECT id, title as name FROM items"))
+	for _, query := range []string{"SELECT id, tokenKey as tk FROM users", "SELECT id, value as v FROM _params"} {
+		admin.must(t, 400, "PATCH", "/api/collections/v", map[string]any{"viewQuery": query})
+		admin.must(t, 400, "PUT", "/api/collections/import", map[string]any{"collections": []any{view(query)}})
+	}
+	admin.must(t, 404, "POST", "/api/collections/meta/dry-run-view", map[string]any{"query": "SELECT id, value as v FROM _params"})
+	admin.must(t, 200, "GET", "/api/collections/v/records", nil)
+}
+
+func TestForgedSuperuserTokenIsRefused(t *testing.T) {
+	s := newStore(t)
+	studio := studioOf(t, s, "p1")
+	studio.must(t, 200, "GET", "/api/collections", nil)
+	record, err := s.app.FindAuthRecordByEmail(core.CollectionNameSuperusers, shadowEmail(data.Actor{Kind: data.Person, ID: "p1"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := guest(s)
+	if forged.token, err = record.NewStaticAuthToken(24 * time.Hour); err != nil { // as who has the secret can
+		t.Fatal(err)
+	}
+	forged.must(t, 401, "GET", "/api/collections", nil)
+	forged.token = "Bearer " + forged.token
+	forged.must(t, 401, "POST", "/api/collections/items/records", map[string]any{"title": "x"})
+	studio.token = "bearer " + studio.token
+	studio.must(t, 200, "GET", "/api/collections", nil)
+}
+
+func TestFileHostsAnswerOnlyTheirStore(t *testing.T) {
+	p := newPool(t)
+	other := data.StoreID{Tenant: acme.Tenant, Environment: data.Test}
+	for _, host := range []string{
+		"prod." + acme.Tenant + "." + p.label, "x.prod." + acme.Tenant + "." + p.label,
+		p.filesPass(other) + ".prod." + acme.Tenant + "." + p.label,
+	} {
+		res, err := http.Get("http://" + host + filesDomain + "/files/x")
+		if err == nil {
+			res.Body.Close()
+		}
+		if !errors.Is(err, ErrReach) && !errors.Is(err, ErrClosed) { // a name without a pass has no pool either
+			t.Errorf("%s answered: %v", host, err)
+		}
+	}
+}
+
+func TestDamagedPageIsNoShorterList(t *testing.T) {
+	p := newPool(t)
+	if err := p.Create(t.Context(), acme); err != nil {
+		t.Fatal(err)
+	}
+	s := held(t, p)
+	addItems(t, s)
+	g := guest(s)
+	for range 40 {
+		g.create(t, "items", map[string]any{"title": "t", "body": strings.Repeat("x", 4000)})
+	}
+	s.Release()
+	if err := p.Evict(t.Context(), acme); err != nil {
+		t.Fatal(err)
+	}
+	flipNearEnd(t, filepath.Join(p.path(acme), dataFile))
+	s = held(t, p)
+	defer s.Release()
+	g = guest(s)
+	r := g.must(t, 500, "GET", "/api/collections/items/records?perPage=500&sort=title", nil)
+	if !bytes.Contains(r.body, []byte("did not authenticate")) {
+		t.Errorf("%s", r.body)
+	}
+	err := s.Export(t.Context(), "items", func(map[string]any) error { return nil })
+	var fault *cryptfs.PageError
+	if !errors.As(err, &fault) || !errors.Is(err, data.ErrTampered) {
+		t.Errorf("export: %v", err)
+	}
+}
+
+// flipNearEnd changes a byte of a page near the end: of the records, not of the schema.
+func flipNearEnd(t *testing.T, path string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)-20*data.PageSize+100] ^= 1
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
