@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"path/filepath"
 	"strconv"
 	"testing"
 
@@ -167,6 +168,24 @@ func TestFramesOfTwo(t *testing.T) {
 		t.Fatalf("%d pages, of rows that were rolled back among them", got.Pages)
 	}
 	if content(t, copied.open(t)) != content(t, a) {
+		t.Fatal("the replica differs")
+	}
+}
+
+// TestTapAfterRecovery recovers the log while the tap follows it.
+func TestTapAfterRecovery(t *testing.T) {
+	dir, keys := t.TempDir(), newRing("a")
+	logged(t, dir, keys)
+	fs := mount(t, copyTo(t, dir), keys)
+	c := connect(t, fs, "data.db") // recovers, and keeps the log
+	tap, copied := openTap(t, fs, "data.db"), newReplica()
+	path := filepath.Join(fs.Dir, "data.db-shm")
+	run(t, c, "UPDATE t SET x='longer'; PRAGMA wal_checkpoint(RESTART); INSERT INTO t(x) VALUES('one')")
+	ship(t, copied, tap)
+	overwrite(t, path, make([]byte, len(slurp(t, path)))) // a lost index: recovery while it runs
+	run(t, c, "INSERT INTO t(x) VALUES('two')")
+	ship(t, copied, tap)
+	if content(t, copied.open(t)) != content(t, c) {
 		t.Fatal("the replica differs")
 	}
 }

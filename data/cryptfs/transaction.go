@@ -3,8 +3,8 @@ package cryptfs
 import "encoding/binary"
 
 // transaction is one connection's transaction in flight: its frames run without
-// a gap from first, each for one page; a frame that is written again (after a
-// savepoint is rolled back) takes the place of the former.
+// a gap from first, each for one page. After a savepoint is rolled back, or a
+// write failed, SQLite writes frames again.
 type transaction struct {
 	first uint32
 	pages []uint32
@@ -18,21 +18,18 @@ type transaction struct {
 // begin starts anew at a frame.
 func (x *transaction) begin(frame uint32) { *x = transaction{first: frame, pages: x.pages[:0]} }
 
-// header takes a frame's header into the transaction.
+// header takes a frame's header into the transaction. What had been written from
+// that frame on is no more.
 func (x *transaction) header(frame, page, size uint32, salted bool) {
 	at := int(frame) - int(x.first)
-	switch {
-	case at < 0 || at > len(x.pages):
+	if at < 0 || at > len(x.pages) {
 		x.begin(frame)
-		x.pages = append(x.pages, page)
-	case at == len(x.pages):
-		x.pages = append(x.pages, page)
-	default:
-		x.pages[at] = page
+		at = 0
 	}
+	x.pages = append(x.pages[:at], page)
+	x.frame, x.size, x.salted, x.paged = 0, size, salted, false
 	if size != 0 {
-		x.paged = x.paged && x.frame == frame
-		x.frame, x.size, x.salted = frame, size, salted
+		x.frame = frame
 	}
 }
 
@@ -41,13 +38,21 @@ func (x *transaction) header(frame, page, size uint32, salted bool) {
 // the second, with its salt, completes it.
 func (x *transaction) complete() bool { return x.frame != 0 && x.salted && x.paged }
 
-// noteHeader follows a frame header that was written.
+// noteHeader follows a frame header that was written. SQLite reads a frame just
+// before it when it only fills in salt and checksum.
 func (w *walFile) noteHeader(p []byte, frame uint32) {
 	page, size := binary.BigEndian.Uint32(p), binary.BigEndian.Uint32(p[4:])
-	if w.db.track.follows(frame) && w.tx.first != frame {
-		w.tx.begin(frame)
+	salted := [8]byte(p[8:16]) != [8]byte{}
+	switch filledIn := w.reread == frame; {
+	case filledIn && frame == w.tx.frame:
+		w.tx.salted = salted
+	case !filledIn:
+		if w.db.track.follows(frame) {
+			w.tx.begin(frame)
+		}
+		w.tx.header(frame, page, size, salted)
 	}
-	w.tx.header(frame, page, size, [8]byte(p[8:16]) != [8]byte{})
+	w.reread = 0
 	w.commitIfComplete()
 }
 

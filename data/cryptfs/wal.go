@@ -33,7 +33,8 @@ type walFile struct {
 	main       *mainFile
 	salt       [8]byte // of the log's generation as this connection last saw it
 	salted     bool
-	recovering bool // SQLite reads frames one by one to find where the log ends
+	recovering bool   // SQLite reads frames one by one to find where the log ends
+	reread     uint32 // frame that was read whole just now, not in recovery
 	tx         transaction
 }
 
@@ -55,7 +56,11 @@ func (w *walFile) ReadAt(p []byte, off int64) (int, error) {
 	if in+len(p) > logFrame {
 		return 0, sqlite3.IOERR_READ
 	}
-	w.recovering = w.recovering && in == 0 && len(p) == logFrame
+	whole := in == 0 && len(p) == logFrame
+	w.recovering, w.reread = w.recovering && whole, 0
+	if whole && !w.recovering {
+		w.reread = frame
+	}
 	n, err := w.readFrame(p, frame, in)
 	if errors.Is(err, errUnsealed) && w.loadSalt() {
 		n, err = w.readFrame(p, frame, in) // another connection had begun a new generation
