@@ -126,6 +126,33 @@ func TestImportUpdatesByKey(t *testing.T) {
 	w.wantCounts(got, 3, 2, 1, 0)
 }
 
+func TestImportByKeyHasAnIndex(t *testing.T) {
+	w := newWorld(t)
+	w.create("acme")
+	file := "name,age\nGrace Hopper,86\nLise Meitner,89\n"
+	for range 2 {
+		w.imported("people", "format=csv&create=1&key=name", file)
+	}
+	id, err := w.Store(t.Context(), "acme", data.Prod)
+	w.must(err)
+	var c struct{ Indexes []string }
+	w.must(w.Service.open(t.Context(), id, func(st *store.Store) error {
+		run := &importRun{Import: Import{Collection: "people"}, store: st}
+		return run.ask(t.Context(), "GET", nil, &c)
+	}))
+	if len(c.Indexes) != 1 || !leads(c.Indexes[0], "name") {
+		t.Errorf("got %q", c.Indexes)
+	}
+	for index, want := range map[string]bool{
+		"CREATE UNIQUE INDEX `i` ON `c` (`name`, `age`)": true, "create index i on c(name)": true, "CREATE INDEX i ON c (\n[name] )": true,
+		"CREATE INDEX i ON c (age, name)": false, "CREATE INDEX i ON c (name) WHERE name != ''": false, "CREATE INDEX i ON c (lower(name))": false, "": false,
+	} {
+		if leads(index, "name") != want {
+			t.Errorf("%q: want %v", index, want)
+		}
+	}
+}
+
 func TestMalformedFileNamesTheLine(t *testing.T) {
 	w := newWorld(t)
 	w.create("acme")

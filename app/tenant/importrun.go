@@ -5,8 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
+	"log/slog"
 	"strings"
 
 	"holdfast/app/api"
@@ -21,6 +20,7 @@ type importRun struct {
 	staged   data.FileInfo
 	tree     data.FileTree
 	progress *api.Progress
+	logger   *slog.Logger
 
 	schema schema
 	source rows
@@ -31,7 +31,7 @@ type importRun struct {
 }
 
 func (s *Service) runImport(ctx context.Context, ref Ref, im Import, staged data.FileInfo, p *api.Progress) (Imported, error) {
-	run := &importRun{Import: im, staged: staged, tree: s.config.Staging, progress: p}
+	run := &importRun{Import: im, staged: staged, tree: s.config.Staging, progress: p, logger: s.config.Logger}
 	run.result = Imported{Collection: im.Collection, Errors: []store.RowError{}, Inferred: []store.Field{}}
 	err := s.open(ctx, ref.Store, func(st *store.Store) error {
 		run.store = st
@@ -48,6 +48,9 @@ func (r *importRun) do(ctx context.Context) error {
 	}
 	if err := r.target(ctx, seen); err != nil {
 		return err
+	}
+	if err := r.indexKey(ctx); err != nil {
+		r.logger.WarnContext(ctx, "an import's key has no index: it will be slow", "collection", r.Collection, "error", err)
 	}
 	err = r.load(ctx)
 	if err != nil && r.Strict && r.made {
@@ -123,20 +126,6 @@ func (r *importRun) make(ctx context.Context, seen *sample) error {
 	r.made = true
 	if r.schema.fields != nil {
 		r.result.Inferred = r.schema.fields
-	}
-	return nil
-}
-
-// unmake takes back the collection that a strict import made in vain.
-func (r *importRun) unmake(ctx context.Context) error {
-	ctx = store.WithReach(context.WithoutCancel(ctx), store.Reach{Scope: store.Admin})
-	in := (&http.Request{Method: http.MethodDelete, Header: http.Header{}, Body: http.NoBody, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: "127.0.0.1:0"}).WithContext(ctx)
-	in.URL = &url.URL{Path: "/api/collections/" + r.Collection}
-	in.RequestURI = in.URL.Path
-	answer := &answer{header: http.Header{}}
-	r.store.ServeHTTP(answer, in)
-	if answer.status >= http.StatusBadRequest {
-		return fmt.Errorf("take the collection back: %w", answer.problem())
 	}
 	return nil
 }
