@@ -79,7 +79,7 @@ func (t *tracker) reset(salt [8]byte, write func() error) error {
 
 // forgetFrames does not keep the room that one large import needed.
 func (t *tracker) forgetFrames() {
-	if len(t.frames) > 1<<14 {
+	if len(t.frames) > 1<<14 { // a map keeps its room when it is cleared
 		t.frames = map[uint32]uint32{}
 	}
 	clear(t.frames)

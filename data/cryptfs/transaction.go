@@ -15,8 +15,14 @@ type transaction struct {
 	paged  bool   // that frame's page is written
 }
 
-// begin starts anew at a frame.
-func (x *transaction) begin(frame uint32) { *x = transaction{first: frame, pages: x.pages[:0]} }
+// begin starts anew at a frame. It does not keep the room that one large import
+// needed.
+func (x *transaction) begin(frame uint32) {
+	if cap(x.pages) > 1<<14 {
+		x.pages = nil
+	}
+	*x = transaction{first: frame, pages: x.pages[:0]}
+}
 
 // header takes a frame's header into the transaction. What had been written from
 // that frame on is no more.
