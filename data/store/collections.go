@@ -19,6 +19,9 @@ func (s *Store) Collections(ctx context.Context) ([]Collection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("collections of %s: %w", s.id, err)
 	}
+	if reach, limited := ctx.Value(reachKey{}).(Reach); limited {
+		all = slices.DeleteFunc(all, func(c *core.Collection) bool { return !reach.covers(c) })
+	}
 	out := make([]Collection, len(all))
 	err = s.whole(func() (err error) {
 		for i, c := range all {
@@ -50,6 +53,9 @@ func (s *Store) describe(ctx context.Context, c *core.Collection) (Collection, e
 // created and updated that it always has. It answers data.ErrExists for a name
 // that is taken, and ErrInvalid for what PocketBase's rules refuse.
 func (s *Store) CreateCollection(ctx context.Context, name string, fields []Field) error {
+	if reach, limited := ctx.Value(reachKey{}).(Reach); limited && (reach.Scope < Admin || reach.Collections != nil) {
+		return fmt.Errorf("collection %s of %s: %w", name, s.id, ErrReach)
+	}
 	if _, err := s.app.FindCollectionByNameOrId(name); err == nil {
 		return fmt.Errorf("collection %s in %s: %w", name, s.id, data.ErrExists)
 	}
@@ -93,7 +99,7 @@ func newField(f Field) (core.Field, error) {
 // PocketBase shows it to a superuser. Passwords and token keys are left out. The
 // map is fn's to keep.
 func (s *Store) Export(ctx context.Context, collection string, fn func(record map[string]any) error) error {
-	c, err := s.findCollection(collection)
+	c, err := s.findCollection(ctx, collection, Read)
 	if err != nil {
 		return err
 	}
@@ -134,10 +140,19 @@ func exported(r *core.Record) map[string]any {
 	return out
 }
 
-func (s *Store) findCollection(name string) (*core.Collection, error) {
+// findCollection is the way in for calls that name a collection. Without a reach
+// in the context the caller is the appliance itself.
+func (s *Store) findCollection(ctx context.Context, name string, need Scope) (*core.Collection, error) {
 	c, err := s.app.FindCachedCollectionByNameOrId(name)
 	if err != nil {
 		return nil, fmt.Errorf("collection %s of %s: %w", name, s.id, data.ErrNotFound)
+	}
+	reach, limited := ctx.Value(reachKey{}).(Reach)
+	switch {
+	case limited && !reach.covers(c):
+		return nil, fmt.Errorf("collection %s of %s: %w", name, s.id, data.ErrNotFound)
+	case limited && reach.Scope < need:
+		return nil, fmt.Errorf("collection %s of %s: %w", name, s.id, ErrReach)
 	}
 	return c, nil
 }

@@ -68,7 +68,7 @@ type importer struct {
 // after each batch and may be nil. When ctx ends, the batches done so far stay.
 func (s *Store) Import(ctx context.Context, collection string, o ImportOptions,
 	rows func() (row map[string]any, line int, err error), report func(ImportProgress)) (ImportResult, error) {
-	c, err := s.findCollection(collection)
+	c, err := s.findCollection(ctx, collection, Write)
 	if err != nil {
 		return ImportResult{}, err
 	}

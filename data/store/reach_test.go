@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -170,7 +172,6 @@ type stream struct {
 	t     testing.TB
 	lines chan string
 	id    string
-	end   context.CancelFunc
 }
 
 // listen opens an event stream over a real connection.
@@ -312,5 +313,31 @@ func TestExportOfHiddenFieldsKeepsSecretsIn(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// The calls of Go keep to a key's reach as the routes do.
+func TestCallsKeepToReach(t *testing.T) {
+	s := newStore(t)
+	none := func() (map[string]any, int, error) { return nil, 0, io.EOF }
+	take := func(map[string]any) error { return nil }
+	ctx := WithReach(t.Context(), Reach{Scope: Read, Collections: []string{"items"}})
+	if err := s.Export(ctx, "items", take); err != nil {
+		t.Error(err)
+	}
+	if err := s.Export(ctx, "notes", take); !errors.Is(err, data.ErrNotFound) {
+		t.Error("exported:", err)
+	}
+	if _, err := s.Import(ctx, "items", ImportOptions{}, none, nil); !errors.Is(err, ErrReach) {
+		t.Error("imported:", err)
+	}
+	if err := s.CreateCollection(ctx, "more", nil); !errors.Is(err, ErrReach) {
+		t.Error("created:", err)
+	}
+	if all, err := s.Collections(ctx); err != nil || len(all) != 1 {
+		t.Error("listed:", all, err)
+	}
+	if err := s.Export(WithReach(t.Context(), Reach{}), "items", take); !errors.Is(err, ErrReach) {
+		t.Error("a guest exported:", err)
 	}
 }

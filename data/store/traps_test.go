@@ -87,14 +87,14 @@ func TestStudioTokenIsShort(t *testing.T) {
 
 func TestSuperusersAreShut(t *testing.T) {
 	s := newStore(t)
-	studio := studioOf(t, s, "p1")
+	studioOf(t, s, "p1")
 	shadow, err := s.app.FindFirstRecordByFilter("_superusers", "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	shadow.SetPassword("known-password")
 	save(t, s, shadow)
-	studio = studioOf(t, s, "p1")
+	studio := studioOf(t, s, "p1")
 	path := "/api/collections/_superusers/records"
 	body := map[string]any{"email": "evil@example.com", "password": "1234567890", "passwordConfirm": "1234567890"}
 	batch := func(method, url string) map[string]any {
