@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pocketbase/pocketbase/core"
+	"github.com/pocketbase/pocketbase/tools/subscriptions"
 
 	"holdfast/data"
 	"holdfast/data/cryptfs"
@@ -178,3 +180,90 @@ func flipNearEnd(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 }
+
+func TestKeysCannotAskForSecrets(t *testing.T) {
+	s := newStore(t)
+	reader := keyCaller(s, "r", Reach{Scope: Read})
+	for _, q := range []string{
+		"filter=password~%22a%22", "filter=tokenKey%3E%22A%22", "filter=(TOKENKEY%3E'A')", "sort=-tokenKey", "sort=password",
+		"filter=id!%3D''%20%26%26%20password:length%3E1", "filter=id!%3D''%20//'%0A%26%26%20password~'x'%20//'",
+	} {
+		if r := reader.do("GET", "/api/collections/users/records?"+q, nil); r.code != 403 {
+			t.Errorf("%s: %d %s", q, r.code, r.body)
+		}
+	}
+	reader.must(t, 200, "GET", "/api/collections/items/records?filter=title!%3D'password'", nil)
+}
+
+func TestRulesAndImportsLeaveSystemCollectionsAlone(t *testing.T) {
+	s := newStore(t)
+	admin := adminOf(s)
+	admin.must(t, 400, "PATCH", "/api/collections/items", map[string]any{"listRule": `@collection._superusers.tokenKey > "A"`})
+	superusers := collection(t, s, "_superusers")
+	for _, c := range []map[string]any{
+		{"name": "_superusers", "type": "auth"}, {"id": superusers.Id, "name": "mine", "type": "auth"}, {"name": "_SUPERUSERS", "type": "auth"},
+	} {
+		admin.must(t, 403, "PUT", "/api/collections/import", map[string]any{"collections": []any{c}})
+	}
+}
+
+func TestSuperuserAddressesStayForced(t *testing.T) {
+	s := newStore(t)
+	admin := adminOf(s)
+	admin.must(t, 200, "PATCH", "/api/settings", map[string]any{"superuserIPs": []string{"203.0.113.9"}})
+	admin.must(t, 200, "GET", "/api/collections", nil)
+}
+
+func TestStoresShareTheBodyBudget(t *testing.T) {
+	s := newStore(t)
+	g := guest(s)
+	g.must(t, 413, "POST", "/api/collections/users/auth-with-password", map[string]any{"identity": strings.Repeat("x", smallBody)})
+	s.bodies.take(s.bodies.most - 100)
+	defer s.bodies.give(s.bodies.most - 100)
+	g.must(t, 503, "POST", "/api/collections/items/records", map[string]any{"title": strings.Repeat("x", 100)})
+	if used := s.pool.bodies.used.Load(); used != 0 {
+		t.Errorf("a refused body kept %d bytes of the pool's budget", used)
+	}
+}
+
+func TestExpiredKeyHearsNothing(t *testing.T) {
+	now := time.Now()
+	s := newStore(t, func(c *Config) { c.Clock = func() time.Time { return now } })
+	client := subscriptions.NewDefaultClient()
+	s.app.SubscriptionsBroker().Register(client)
+	client.Set(clientReach, Reach{Scope: Read, Until: now.Add(time.Minute)})
+	heard := 0
+	event := &core.RealtimeMessageEvent{Client: client, Message: &subscriptions.Message{Name: "items/*"}}
+	event.RequestEvent = &core.RequestEvent{App: s.app}
+	for range 2 {
+		if err := s.app.OnRealtimeMessageSend().Trigger(event, func(*core.RealtimeMessageEvent) error { heard++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Hour)
+	}
+	if heard != 1 || s.app.SubscriptionsBroker().TotalClients() != 0 {
+		t.Errorf("heard %d messages; %d clients are left", heard, s.app.SubscriptionsBroker().TotalClients())
+	}
+}
+
+func TestFetchedAnswersAreBounded(t *testing.T) {
+	endless := &http.Response{Body: io.NopCloser(zeros{})}
+	d := &dispatcher{public: roundTrip(func(*http.Request) (*http.Response, error) { return endless, nil })}
+	req, _ := http.NewRequest("GET", "https://example.com", nil)
+	res, err := d.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if n, err := io.Copy(io.Discard, res.Body); !errors.Is(err, errFetched) || n != maxFetched {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }

@@ -40,24 +40,50 @@ func (b *bodyBudget) take(n int64) bool {
 
 func (b *bodyBudget) give(n int64) { b.used.Add(-n) }
 
-// countedBody reads within a limit and the budget, and gives the budget back when
-// the request is over.
+// storeShare is the part of the pool's budget that one store may hold, so that no
+// tenant's bodies keep out another's.
+const storeShare = 4
+
+// jsonWeight is what a byte of JSON takes in memory: itself, PocketBase's copy, and
+// the values that are made of it.
+const jsonWeight = 3
+
+// countedBody reads within a limit and the budgets of store and pool, and gives
+// back what it took when the request is over.
 type countedBody struct {
 	io.ReadCloser
-	budget *bodyBudget
-	limit  int64
-	read   int64
+	store, pool *bodyBudget
+	limit       int64
+	weight      int64
+	read, taken int64
 }
 
 func (c *countedBody) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
-	if n > 0 && !c.budget.take(int64(n)) {
-		return 0, errNoMemory
-	}
 	if c.read += int64(n); c.read > c.limit {
 		return 0, errTooLarge
 	}
+	if n > 0 && !c.take(int64(n)*c.weight) {
+		return 0, errNoMemory
+	}
 	return n, err
+}
+
+func (c *countedBody) take(n int64) bool {
+	if !c.store.take(n) {
+		return false
+	}
+	if !c.pool.take(n) {
+		c.store.give(n)
+		return false
+	}
+	c.taken += n
+	return true
+}
+
+func (c *countedBody) done() {
+	c.store.give(c.taken)
+	c.pool.give(c.taken)
 }
 
 // keepBody makes the event's body safe to read and gives what to do at the end.
@@ -70,16 +96,16 @@ func (s *Store) keepBody(e *core.RequestEvent) (done func(), err error) {
 	if e.Request.ContentLength > limit {
 		return nil, errTooLarge
 	}
-	counted := &countedBody{ReadCloser: copied.ReadCloser, budget: &s.pool.bodies, limit: limit}
-	done = func() { counted.budget.give(counted.read) }
+	counted := &countedBody{ReadCloser: copied.ReadCloser, store: &s.bodies, pool: &s.pool.bodies, limit: limit, weight: jsonWeight}
 	copied.ReadCloser, copied.MaxMemory = counted, limit+1
-	if strings.HasPrefix(e.Request.Header.Get("Content-Type"), "multipart/form-data") {
+	if isForm(e.Request) {
+		counted.weight = 1
 		if err := parseForm(e.Request, copied, counted); err != nil {
-			done()
+			counted.done()
 			return nil, err
 		}
 	}
-	return done, nil
+	return counted.done, nil
 }
 
 // parseForm reads a form into memory, past PocketBase's copying reader, and leaves
@@ -102,26 +128,50 @@ func parseForm(r *http.Request, copied *router.RereadableReadCloser, counted *co
 	return nil
 }
 
-// bodyLimit is PocketBase's own limit for the route, within the pool's.
+func isForm(r *http.Request) bool {
+	return strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/form-data")
+}
+
+// smallBody is enough for what anybody may send: a sign-in, a subscription, a
+// record but for its fields' own sizes.
+const smallBody = 1 << 20
+
+// bodyLimit is what the route can use, within the pool's limit: an admin's schema
+// and settings have PocketBase's own limit, a record the sizes of its fields.
 func (s *Store) bodyLimit(e *core.RequestEvent) int64 {
-	limit := apis.DefaultMaxBodySize
+	limit := int64(smallBody)
 	switch e.Request.Pattern {
 	case "POST /api/batch":
 		limit = maxBatchBody
 	case "POST /api/collections/{collection}/records", "PATCH /api/collections/{collection}/records/{id}":
 		c, err := s.app.FindCachedCollectionByNameOrId(e.Request.PathValue("collection"))
 		if err == nil {
-			limit += fieldSizes(c)
+			limit += fieldSizes(c, isForm(e.Request))
+		}
+	default:
+		if routes[e.Request.Pattern] == Admin {
+			limit = apis.DefaultMaxBodySize
 		}
 	}
 	return min(limit, s.pool.config.MaxBody)
 }
 
-func fieldSizes(c *core.Collection) (sum int64) {
+// fieldSizes is what the fields may hold; only a form brings files.
+func fieldSizes(c *core.Collection, form bool) (sum int64) {
 	for _, f := range c.Fields {
-		if sized, ok := f.(core.MaxBodySizeCalculator); ok {
-			sum += sized.CalculateMaxBodySize()
+		switch f := f.(type) {
+		case *core.FileField:
+			if form {
+				sum += f.CalculateMaxBodySize()
+			}
+		case *core.TextField:
+			sum += textBytes * int64(f.Max)
+		case core.MaxBodySizeCalculator:
+			sum += f.CalculateMaxBodySize()
 		}
 	}
 	return sum
 }
+
+// textBytes is the most that a character of a text takes.
+const textBytes = 4

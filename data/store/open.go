@@ -28,6 +28,7 @@ type Store struct {
 	pages    *cryptfs.Tap
 	app      *core.BaseApp
 	mux      http.Handler
+	bodies   bodyBudget
 	actors   sync.Map       // *core.BaseApp -> func() data.Actor
 	connects map[string]int // calls of connect by database; only while opening
 
@@ -44,6 +45,7 @@ func (s *Store) Pages() data.PageSource { return s.pages }
 // open brings a store up from its folder. It does not touch the pool's tables.
 func (p *Pool) open(ctx context.Context, id data.StoreID, dir string, keys Keys) (_ *Store, err error) {
 	s := &Store{id: id, dir: dir, pool: p, keys: keys, connects: map[string]int{}}
+	s.bodies.most = max(p.bodies.most/storeShare, p.config.MaxBody)
 	s.closing, s.close = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {

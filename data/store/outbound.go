@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -53,7 +54,7 @@ func (d *dispatcher) leave(label string) {
 func (d *dispatcher) RoundTrip(r *http.Request) (*http.Response, error) {
 	name, ok := strings.CutSuffix(r.URL.Host, filesDomain)
 	if !ok {
-		return d.public.RoundTrip(r)
+		return d.fetch(r)
 	}
 	pass, rest, _ := strings.Cut(name, ".")
 	environment, rest, _ := strings.Cut(rest, ".")
@@ -76,6 +77,48 @@ func (d *dispatcher) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	return bucket{files}.answer(r), nil
+}
+
+// What a tenant's settings make PocketBase fetch is read into memory whole: sign-in
+// answers of a few KiB, an avatar of some hundred.
+const (
+	maxFetched = 5 << 20
+	fetchTime  = 30 * time.Second
+)
+
+// errFetched ends an answer that is too long.
+var errFetched = fmt.Errorf("the answer is longer than %d bytes", maxFetched)
+
+// fetch bounds an answer from outside in size and time, its body included.
+func (d *dispatcher) fetch(r *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), fetchTime)
+	res, err := d.public.RoundTrip(r.WithContext(ctx))
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	res.Body = &fetched{ReadCloser: res.Body, left: maxFetched, cancel: cancel}
+	return res, nil
+}
+
+type fetched struct {
+	io.ReadCloser
+	left   int64
+	cancel context.CancelFunc
+}
+
+func (f *fetched) Read(p []byte) (int, error) {
+	if f.left <= 0 {
+		return 0, errFetched
+	}
+	n, err := f.ReadCloser.Read(p[:min(int64(len(p)), f.left)])
+	f.left -= int64(n)
+	return n, err
+}
+
+func (f *fetched) Close() error {
+	f.cancel()
+	return f.ReadCloser.Close()
 }
 
 // publicTransport dials public addresses on the web's ports only; the address is

@@ -26,7 +26,22 @@ func (s *Store) bindGuards() {
 	refuse := &hook.Handler[*core.RecordRequestEvent]{Id: "hfSuperusers", Priority: -1000, Func: func(*core.RecordRequestEvent) error {
 		return router.NewForbiddenError("Superusers are managed by Holdfast.", nil)
 	}}
+	s.app.OnCollectionsImportRequest().BindFunc(func(e *core.CollectionsImportRequestEvent) error {
+		for _, c := range e.CollectionsData {
+			if s.namesSuperusers(c["name"]) || s.namesSuperusers(c["id"]) {
+				return router.NewForbiddenError("Superusers are managed by Holdfast.", nil)
+			}
+		}
+		return e.Next()
+	})
 	s.app.OnRecordCreateRequest(core.CollectionNameSuperusers).Bind(refuse)
 	s.app.OnRecordUpdateRequest(core.CollectionNameSuperusers).Bind(refuse)
 	s.app.OnRecordDeleteRequest(core.CollectionNameSuperusers).Bind(refuse)
+}
+
+// namesSuperusers says that a name or id of an import is that of _superusers.
+func (s *Store) namesSuperusers(name any) bool {
+	text, _ := name.(string)
+	c, err := s.app.FindCachedCollectionByNameOrId(text)
+	return err == nil && c.Name == core.CollectionNameSuperusers
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pocketbase/dbx"
 	"github.com/pocketbase/pocketbase/core"
@@ -27,6 +28,7 @@ const (
 type Reach struct {
 	Scope       Scope
 	Collections []string
+	Until       time.Time // when the credential expires, and its event streams with it; zero: never
 }
 
 type reachKey struct{}

@@ -108,6 +108,9 @@ func (s *Store) gate(e *core.RequestEvent) error {
 	if err := s.guardSuperusers(e); err != nil {
 		return err
 	}
+	if q := e.Request.URL.Query(); reach.Scope != Public && (asksSecret(q.Get("filter")) || asksSecret(q.Get("sort"))) {
+		return router.NewForbiddenError("A key cannot ask for passwords and token keys, not even by a filter.", ErrReach)
+	}
 	finish, err := s.keepBody(e)
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ func (s *Store) force(settings *core.Settings) {
 	}
 	settings.Backups = storedDefaults.backups
 	settings.TrustedProxy = core.TrustedProxyConfig{} // the edge sets the address
+	settings.SuperuserIPs = nil                       // would shut out keys and console for good
 	settings.Logs = core.LogsConfig{MaxDays: 1, MinLevel: math.MaxInt32}
 	settings.Batch.Enabled = true
 	settings.Batch.MaxRequests = max(settings.Batch.MaxRequests, 1000)
@@ -35,7 +36,7 @@ func (s *Store) force(settings *core.Settings) {
 // unforce puts back what is stored for the forced settings.
 func unforce(settings *core.Settings, stored forcible) {
 	settings.S3, settings.Backups, settings.TrustedProxy = stored.s3, stored.backups, stored.proxy
-	settings.Logs, settings.Batch = stored.logs, stored.batch
+	settings.Logs, settings.Batch, settings.SuperuserIPs = stored.logs, stored.batch, stored.superuserIPs
 }
 
 type forcible struct {
@@ -44,10 +45,12 @@ type forcible struct {
 	proxy   core.TrustedProxyConfig
 	logs    core.LogsConfig
 	batch   core.BatchConfig
+
+	superuserIPs []string
 }
 
 func forcibleOf(settings *core.Settings) forcible {
-	return forcible{settings.S3, settings.Backups, settings.TrustedProxy, settings.Logs, settings.Batch}
+	return forcible{settings.S3, settings.Backups, settings.TrustedProxy, settings.Logs, settings.Batch, settings.SuperuserIPs}
 }
 
 // storedDefaults are the values kept in the database for what is forced.

@@ -66,6 +66,9 @@ func admitTopic(app core.App, reach Reach, topic string, e *core.RequestEvent) e
 		return err
 	}
 	if filter := options["filter"]; filter != "" {
+		if asksSecret(filter) {
+			return refused
+		}
 		resolver := core.NewRecordFieldResolver(app, collection, info, true)
 		if _, err := search.FilterData(filter).BuildExpr(resolver); err != nil {
 			return refused
@@ -105,6 +108,10 @@ func (s *Store) send(e *core.RealtimeMessageEvent) error {
 	reach, ok := e.Client.Get(clientReach).(Reach)
 	if !ok || e.Message.Name == "PB_CONNECT" {
 		return e.Next()
+	}
+	if !reach.Until.IsZero() && !s.pool.config.Clock().Before(reach.Until) {
+		s.app.SubscriptionsBroker().Unregister(e.Client.Id())
+		return nil
 	}
 	c, err := s.app.FindCachedCollectionByNameOrId(topicCollection(e.Message.Name))
 	if err != nil || !reach.covers(c) {

@@ -63,6 +63,11 @@ func (s *Store) checkCollection(tx core.App, e *core.CollectionEvent) error {
 	if ours(c.Name) || ours(c.Id) {
 		return router.NewBadRequestError(fmt.Sprintf("The name or id of collection %q is reserved.", c.Name), nil)
 	}
+	for _, rule := range []*string{c.ListRule, c.ViewRule, c.CreateRule, c.UpdateRule, c.DeleteRule} {
+		if rule != nil && strings.Contains(strings.ToLower(*rule), "@collection._") {
+			return router.NewBadRequestError("A rule cannot ask for system collections: its answers would tell their records.", nil)
+		}
+	}
 	if !c.IsView() {
 		return nil
 	}
