@@ -69,15 +69,14 @@ type pacedBody struct {
 	control *http.ResponseController
 	stall   time.Duration
 	pacing  bool
-	begun   time.Time
+	owed    time.Time // when the slowest pace allowed has run out
 	set     time.Time
-	got     int64
 	ended   bool
 }
 
 func newPacedBody(r *http.Request, c *http.ResponseController, stall time.Duration) *pacedBody {
 	return &pacedBody{
-		ReadCloser: r.Body, control: c, stall: stall, begun: time.Now(),
+		ReadCloser: r.Body, control: c, stall: stall, owed: time.Now().Add(stall),
 		pacing: r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0,
 	}
 }
@@ -88,20 +87,31 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 		_ = b.control.SetReadDeadline(b.deadline(now)) // a recorder in a test has none
 	}
 	n, err := b.ReadCloser.Read(p)
-	b.got += int64(n)
+	b.earn(n, time.Now())
 	if err != nil {
 		b.end(time.Time{}) // a deadline left behind would cancel the handler's context
 	}
 	return n, err
 }
 
+// savings is how many stalls of time a burst can save up: it buys no hours of
+// trickling.
+const savings = 10
+
+// earn grants the time that n bytes take at the slowest pace.
+func (b *pacedBody) earn(n int, now time.Time) {
+	b.owed = b.owed.Add(time.Duration(n) * time.Second / slowest)
+	if most := now.Add(savings * b.stall); b.owed.After(most) {
+		b.owed = most
+	}
+}
+
 // deadline is the earlier of the stall's and of what the slowest pace allows.
 func (b *pacedBody) deadline(now time.Time) time.Time {
-	owed := b.begun.Add(b.stall + time.Duration(b.got/slowest)*time.Second)
-	if soon := now.Add(b.stall); soon.Before(owed) {
+	if soon := now.Add(b.stall); soon.Before(b.owed) {
 		return soon
 	}
-	return owed
+	return b.owed
 }
 
 func (b *pacedBody) end(deadline time.Time) {

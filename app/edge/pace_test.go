@@ -16,14 +16,16 @@ import (
 
 func TestBodyDeadlineFollowsThePace(t *testing.T) {
 	now := time.Unix(1000, 0)
-	b := &pacedBody{begun: now, stall: stall}
+	b := &pacedBody{owed: now.Add(stall), stall: stall}
 	equal(t, "at first", b.deadline(now), now.Add(stall))
 	equal(t, "a drip of nothing", b.deadline(now.Add(20*time.Second)), now.Add(stall))
-	b.got = 10 << 20
+	b.earn(60<<10, now)
+	equal(t, "60 KiB buy a minute", b.deadline(now.Add(time.Hour)), now.Add(stall+time.Minute))
+	b.earn(1<<30, now)
+	equal(t, "a burst buys no hours", b.deadline(now.Add(time.Hour)), now.Add(savings*stall))
 	later := now.Add(time.Hour)
-	equal(t, "10 MiB in an hour are enough", b.deadline(later), later.Add(stall))
-	b.got = 60 << 10
-	equal(t, "60 KiB in an hour are not", b.deadline(later), now.Add(stall+time.Minute))
+	b.earn(1<<30, later)
+	equal(t, "what comes in time goes on", b.deadline(later), later.Add(stall))
 }
 
 // control sees the deadlines that are set.
