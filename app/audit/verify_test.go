@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -234,5 +235,18 @@ func TestVerifyGoesOnAfterTheHundredthProblem(t *testing.T) {
 	}
 	if r := w.verify(acme.String()); len(r.Problems) != 100 || r.More != 200 {
 		t.Errorf("got %d and %d more", len(r.Problems), r.More)
+	}
+}
+
+func TestVerifyChecksTheLogOfAnUnreadableStore(t *testing.T) {
+	w := newWorld(t)
+	feed := newFeed()
+	w.feeds[acme] = feed
+	feed.write(10)
+	w.verify(acme.String())
+	feed.fail = fmt.Errorf("page 7 of data.db: %w", data.ErrTampered)
+	r := w.wantProblem(acme.String(), "the store's change feed cannot be read: authentication failed")
+	if r.Size != 11 || r.Changes != 10 || r.Compared || len(r.Problems) != 1 {
+		t.Errorf("got %+v", r)
 	}
 }
