@@ -181,6 +181,7 @@ func (r result) RowsAffected() (int64, error) { return r.rows, nil }
 // after a change of schema: before that the columns of t.* are old ones.
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	defer c.interruptible(ctx)()
+	query = plainCount(query)
 	s, err := c.take(ctx, query)
 	if err != nil {
 		return nil, err
