@@ -104,6 +104,7 @@ func (s *server) auditHolds(args ...string) {
 func TestKillDuringCreates(t *testing.T) {
 	s := startServer(t)
 	admin := s.filled("acme", 10)
+	operator := s.operator("auditor@example.com")
 	var done acked
 	for cycle := range crashes() {
 		s.killDuring(4, func(worker, i int) bool {
@@ -122,6 +123,47 @@ func TestKillDuringCreates(t *testing.T) {
 			}
 		}
 		t.Logf("cycle %d: %d acknowledged so far, all there", cycle, len(done.copy()))
+	}
+	oneLeafEach(t, operator, done.copy())
+}
+
+// leaf is an entry of a store's log that follows its change feed.
+type leaf struct {
+	Action, Target string
+	Position       *struct {
+		Incarnation string
+		Sequence    int64
+	}
+}
+
+// oneLeafEach reads the whole log: each acknowledged create has exactly one
+// entry, and the positions are 1, 2, 3 without a gap or a double.
+func oneLeafEach(t *testing.T, operator *rest, created map[string]string) {
+	t.Helper()
+	entries, sequences := map[string]int{}, map[int64]int{}
+	for p := 1; ; p++ {
+		items := get[struct{ Items []leaf }](operator, fmt.Sprintf("/api/v1/stores/acme/prod/audit?perPage=200&page=%d", p)).Items
+		for _, l := range items {
+			if l.Position != nil && l.Position.Sequence > 0 { // 0 opens a life of the store
+				sequences[l.Position.Sequence]++
+			}
+			if l.Action == "record.create" {
+				entries[l.Target[strings.LastIndex(l.Target, "/")+1:]]++
+			}
+		}
+		if len(items) == 0 {
+			break
+		}
+	}
+	for id := range created {
+		if entries[id] != 1 {
+			t.Errorf("record %s has %d entries in the log", id, entries[id])
+		}
+	}
+	for sequence, n := range sequences {
+		if n != 1 || sequence > int64(len(sequences)) {
+			t.Errorf("sequence %d has %d entries in the log of %d changes", sequence, n, len(sequences))
+		}
 	}
 }
 

@@ -214,7 +214,7 @@ func (w *walls) walk(t *testing.T, c stranger, base string, r route) {
 // probe reads at most the beginning of an answer, for event streams do not end.
 func (c stranger) probe(t *testing.T, base string, r route) (status int, body string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
 	defer cancel()
 	if again, ok := r.body.(io.Seeker); ok {
 		_, _ = again.Seek(0, io.SeekStart)
