@@ -356,7 +356,7 @@ func (s *server) killDuringRestore(tenant, as string) {
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	time.Sleep(time.Duration(20+rand.IntN(400)) * time.Millisecond)
+	time.Sleep(time.Duration(20+rand.IntN(200)) * time.Millisecond)
 	s.kill()
 	if cmd.Wait() == nil {
 		s.t.Log("the restore was done before the kill")
