@@ -80,9 +80,10 @@ func (p *Pool) finishClosing(id data.StoreID, e *entry) {
 	close(e.gone)
 }
 
-// Sweep closes the stores that nobody has used since IdleAfter before now. Stores
-// with event streams are in use.
+// Sweep closes the stores that nobody has used since IdleAfter before now, and does
+// the housekeeping of those that stay open. Stores with event streams are in use.
 func (p *Pool) Sweep(now time.Time) {
+	defer p.tend(now)
 	p.mu.Lock()
 	var idle []data.StoreID
 	for id, e := range p.stores {

@@ -40,6 +40,7 @@ type entry struct {
 	holds   int // calls of Acquire not yet released
 	streams int // of those, event streams
 	used    time.Time
+	tended  time.Time
 	closing bool
 	idle    chan struct{} // made while closing; closed when holds reaches 0
 }
@@ -167,8 +168,10 @@ func (p *Pool) join(ctx context.Context, e *entry) (_ *Store, again bool, err er
 }
 
 // Release gives back what Acquire gave, once.
-func (s *Store) Release() {
-	p := s.pool
+func (s *Store) Release() { s.pool.letGo(s, s.pool.config.Clock()) }
+
+// letGo takes one hold off a store, which was last used then (zero: no use of it).
+func (p *Pool) letGo(s *Store, used time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e := p.stores[s.id]
@@ -176,7 +179,9 @@ func (s *Store) Release() {
 		return // a store of Install's own, never in the pool
 	}
 	e.holds--
-	e.used = p.config.Clock()
+	if !used.IsZero() {
+		e.used = used
+	}
 	if e.closing && e.holds == 0 {
 		close(e.idle)
 	}

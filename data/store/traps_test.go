@@ -202,6 +202,44 @@ func TestNoTickerNoWatcher(t *testing.T) {
 	}
 }
 
+// expiredOTP leaves a one-time password of long ago.
+func expiredOTP(t *testing.T, s *Store) {
+	t.Helper()
+	users := collection(t, s, "users")
+	record, err := s.app.FindFirstRecordByFilter(users, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	otp := core.NewOTP(s.app)
+	otp.SetCollectionRef(users.Id)
+	otp.SetRecordRef(record.Id)
+	otp.SetPassword("12345678")
+	otp.SetRaw("created", "2020-01-01 00:00:00.000Z")
+	save(t, s, otp)
+}
+
+// What PocketBase's ticker would do, the appliance's clock does.
+func TestHousekeeping(t *testing.T) {
+	s := newStore(t)
+	signUp(t, s)
+	left := func() int64 { n, _ := s.app.CountRecords("_otps"); return n }
+	expiredOTP(t, s)
+	now := time.Now()
+	s.pool.Sweep(now)
+	if left() != 0 {
+		t.Error("an expired one-time password stays")
+	}
+	expiredOTP(t, s)
+	s.pool.Sweep(now.Add(time.Minute))
+	if left() != 1 {
+		t.Error("tended again within the hour")
+	}
+	s.pool.Sweep(now.Add(tendEvery))
+	if left() != 0 || s.pool.stores[acme].holds != 1 {
+		t.Error("not tended after an hour, or still held:", left(), s.pool.stores[acme].holds)
+	}
+}
+
 func TestNoMailWithoutSMTP(t *testing.T) {
 	bin := t.TempDir()
 	called := filepath.Join(bin, "called")

@@ -1,0 +1,36 @@
+package store
+
+import "time"
+
+// tendEvery is how often an open store's housekeeping runs: PocketBase's own jobs
+// (expired one-time passwords and MFA steps, stale rate limiters, the planner's
+// statistics, a WAL checkpoint), which its ticker would start in every store by
+// itself. The appliance has one clock, and a closed store is not woken.
+const tendEvery = time.Hour
+
+// tend runs the jobs of the open stores that are due; the first time soon after
+// opening.
+func (p *Pool) tend(now time.Time) {
+	for _, s := range p.due(now) {
+		for _, job := range s.app.Cron().Jobs() {
+			if job.Id() != "__pbAutoBackup__" {
+				job.Run() // it notes its failures in PocketBase's log
+			}
+		}
+		p.letGo(s, time.Time{})
+	}
+}
+
+// due holds the stores that are to be tended, so that none closes under it.
+func (p *Pool) due(now time.Time) (due []*Store) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range p.stores {
+		if e.store != nil && !e.closing && now.Sub(e.tended) >= tendEvery {
+			e.tended = now
+			e.holds++
+			due = append(due, e.store)
+		}
+	}
+	return due
+}
