@@ -126,15 +126,21 @@ step_vulnerabilities() {
   esac
 }
 
-# Each fuzz target for a fixed count beyond its seeds.
+# Each fuzz target for a fixed count beyond its seeds. A package is built once,
+# and run as go test would: in its own folder.
 step_fuzz() {
-  local package target
+  local package target bin cache
+  bin=$(mktemp)
+  cache="$HOLDFAST_TEST_CACHE/fuzz"
   while read -r package; do
+    go test -c -fuzz=. -o "$bin" "./$package"
     while read -r target; do
       echo "$package $target"
-      quietly go test -run '^$' -fuzz "^$target\$" -fuzztime "${HOLDFAST_FUZZ:-1000x}" "$package"
-    done < <(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true)
-  done < <(git grep -l '^func Fuzz' -- '*_test.go' | xargs -r -n1 dirname | sort -u | sed 's#^#./#')
+      (cd "$package" && quietly "$bin" -test.run '^$' -test.fuzz "^$target\$" -test.fuzzcachedir "$cache/$package" \
+        -test.fuzztime "${HOLDFAST_FUZZ:-200x}" -test.timeout 5m)
+    done < <("$bin" -test.list '^Fuzz')
+  done < <(git grep -l '^func Fuzz' -- '*_test.go' | xargs -r -n1 dirname | sort -u)
+  rm -f "$bin"
 }
 
 step_race() { go test -race -short -timeout 15m ./...; }
