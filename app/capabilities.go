@@ -15,6 +15,7 @@ import (
 	"holdfast/data"
 	"holdfast/data/cryptfs"
 	"holdfast/data/keys"
+	"holdfast/data/store"
 )
 
 // openCapabilities opens the rooms that have routes and joins these in a router.
@@ -23,7 +24,7 @@ func (h *house) openCapabilities(ctx context.Context, a *Appliance) (err error) 
 		return err
 	}
 	h.identity, err = identity.New(ctx, identity.Config{
-		DB: h.system, Sessions: identity.VaultValues{Vault: h.vault.Sub("identity/")}, Recorder: h.audit, Tenants: h.tenants,
+		DB: h.system, Sessions: identity.VaultValues{Vault: h.vault.Sub("identity/")}, Recorder: h.audit, Tenants: h.tenants, Collections: collections{h.pool},
 		Clock: a.now, Logger: a.logger, InsecureHTTP: a.config.InsecureHTTP, Revoked: h.pool.Disconnect,
 	})
 	if err != nil {
@@ -83,6 +84,26 @@ func (d directory) Find(ctx context.Context, slug, environment string) (id data.
 func (d directory) Adopt(ctx context.Context, slug, name string, install func(context.Context, data.StoreID) error) error {
 	_, err := d.Service.Adopt(ctx, slug, name, install)
 	return err
+}
+
+// collections is the stores as identity asks for them.
+type collections struct{ pool *store.Pool }
+
+// Collections leaves out PocketBase's own, which no key reaches.
+func (c collections) Collections(ctx context.Context, id data.StoreID) ([]identity.Collection, error) {
+	st, err := c.pool.Acquire(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer st.Release()
+	all, err := st.Collections(ctx)
+	var out []identity.Collection
+	for _, found := range all {
+		if !found.System {
+			out = append(out, identity.Collection{ID: found.ID, Name: found.Name})
+		}
+	}
+	return out, err
 }
 
 // access is identity for rooms that are opened before it and ask only while

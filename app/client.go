@@ -40,7 +40,9 @@ func (p *problem) Error() string {
 		text = p.Title
 	}
 	for _, e := range p.Errors {
-		text += fmt.Sprintf("; %s: %s", e.Field, e.Message)
+		if line := e.Field + ": " + e.Message; !strings.Contains(text, line) {
+			text += "; " + line
+		}
 	}
 	return text
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -37,6 +38,9 @@ func (c *Config) validate() error {
 	if c.KeyFile == "" {
 		return fmt.Errorf("%w: no folder for the key file is known; name one with --key-file", errUsage)
 	}
+	if err := c.validateAddresses(); err != nil {
+		return err
+	}
 	var err error
 	if c.Data, err = filepath.Abs(c.Data); err != nil {
 		return fmt.Errorf("data folder: %w", err)
@@ -46,6 +50,24 @@ func (c *Config) validate() error {
 	}
 	if rel, err := filepath.Rel(c.Data, c.KeyFile); err == nil && !strings.HasPrefix(rel, "..") {
 		return fmt.Errorf("%w: the key file %s lies inside the data folder, where a copy of the data would carry its own key; choose another --key-file", errUsage, c.KeyFile)
+	}
+	return nil
+}
+
+// validateAddresses looks only at the form: who may listen where is the edge's rule.
+func (c *Config) validateAddresses() error {
+	given := map[string]string{"--addr": c.Addr}
+	if c.RedirectAddr != "" && c.RedirectAddr != "-" {
+		given["--redirect-addr"] = c.RedirectAddr
+	}
+	for name, addr := range given {
+		_, port, err := net.SplitHostPort(addr)
+		if err == nil {
+			_, err = net.LookupPort("tcp", port)
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %s %q: want HOST:PORT", errUsage, name, addr)
+		}
 	}
 	return nil
 }

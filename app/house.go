@@ -106,7 +106,7 @@ func (h *house) openRecords(ctx context.Context, a *Appliance) (err error) {
 		Personal: func(owner string) data.KeySource { return h.ring.Archive(keys.Owner(owner), keys.Personal) },
 		Stores:   audit.FromPool(h.pool), Clock: a.now, Logger: a.logger,
 		Resolve: func(ctx context.Context, slug, env string) (data.StoreID, error) {
-			return h.tenants.Store(ctx, slug, env)
+			return h.tenants.Anyhow(ctx, slug, env)
 		},
 	})
 	if err != nil {
@@ -114,7 +114,7 @@ func (h *house) openRecords(ctx context.Context, a *Appliance) (err error) {
 	}
 	h.opened(h.audit.Close)
 	h.refusals = newRefusals(h.audit, a.now)
-	h.operations, err = api.NewOperations(ctx, api.OperationsConfig{DB: h.system, Clock: a.now, Logger: a.logger})
+	h.operations, err = api.NewOperations(ctx, api.OperationsConfig{DB: h.system, Recorder: h.audit, Clock: a.now, Logger: a.logger})
 	return err
 }
 

@@ -10,6 +10,8 @@ import (
 	"net/http"
 
 	"github.com/spf13/cobra"
+
+	"holdfast/app/edge"
 )
 
 // Exit codes of the command line.
@@ -42,8 +44,11 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 
 // exitCode tells wrong use, refusals by policy and failures apart.
 func exitCode(err error) int {
-	if errors.Is(err, errUsage) {
+	switch {
+	case errors.Is(err, errUsage):
 		return exitUsage
+	case errors.Is(err, edge.ErrInsecure):
+		return exitRefused
 	}
 	var p *problem
 	if !errors.As(err, &p) {

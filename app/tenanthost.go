@@ -54,9 +54,12 @@ func (h *house) credential(r *http.Request, id data.StoreID) (context.Context, e
 	r.Header.Del("Authorization")
 	r.Header.Del("X-API-Key")
 	ctx = data.WithActor(ctx, k.Actor())
-	return store.WithReach(ctx, store.Reach{Scope: keyScopes[k.Scope], Collections: k.Collections}), nil
+	return store.WithReach(ctx, store.Reach{Scope: keyScopes[k.Scope], Collections: k.Collections, Until: k.Expires}), nil
 }
 
+// serveStudio serves the studio's own host. Whose token it is only the store knows,
+// so to the log whoever is refused here is a guest.
 func (h *house) serveStudio(w http.ResponseWriter, r *http.Request, t edge.Target) {
-	h.studio.Origin(t.Store).ServeHTTP(w, r)
+	guest := r.WithContext(data.WithActor(r.Context(), data.Actor{Kind: data.Guest}))
+	h.studio.Origin(t.Store).ServeHTTP(h.refusals.watch(w, guest, t.Store), r)
 }

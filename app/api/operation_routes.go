@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 
 	"holdfast/data"
@@ -70,14 +71,34 @@ func (o *Operations) serveOne(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (o *Operations) serveCancel(w http.ResponseWriter, r *http.Request) error {
-	if err := o.Cancel(r.Context(), r.PathValue("id")); err != nil {
-		return err
-	}
-	op, err := o.Get(r.Context(), r.PathValue("id"))
+	ctx, id := r.Context(), r.PathValue("id")
+	op, err := o.Get(ctx, id)
 	if err != nil {
 		return err
 	}
+	if op.State == Running {
+		if err := o.recordCancel(ctx, op); err != nil {
+			return err
+		}
+	}
+	if err := o.Cancel(ctx, id); err != nil {
+		return err
+	}
+	if op, err = o.Get(ctx, id); err != nil {
+		return err
+	}
 	return Respond(w, http.StatusAccepted, op)
+}
+
+// recordCancel comes first: nothing is stopped without an entry.
+func (o *Operations) recordCancel(ctx context.Context, op Operation) error {
+	if o.config.Recorder == nil {
+		return nil
+	}
+	return o.config.Recorder.Record(ctx, Event{
+		Action: "operation.cancel", Target: op.ID, Store: op.Store, Outcome: OK,
+		Detail: map[string]string{"kind": op.Kind, "of": op.Target},
+	})
 }
 
 // Accepted answers 202 with the operation and where to watch it.

@@ -24,9 +24,10 @@ type Database interface {
 
 // OperationsConfig is what Operations need.
 type OperationsConfig struct {
-	DB     Database         // required
-	Clock  func() time.Time // nil: time.Now
-	Logger *slog.Logger     // nil: discarded
+	DB       Database         // required
+	Recorder Recorder         // of who cancelled what; nil: nothing is recorded
+	Clock    func() time.Time // nil: time.Now
+	Logger   *slog.Logger     // nil: discarded
 }
 
 // Operations runs and remembers long actions. It is safe for concurrent use.

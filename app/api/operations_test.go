@@ -169,6 +169,38 @@ func TestListShowsOnlyWhatIsInReach(t *testing.T) {
 	}
 }
 
+type eventLog struct {
+	events []Event
+	fail   error
+}
+
+func (l *eventLog) Record(_ context.Context, e Event) error {
+	if l.fail == nil {
+		l.events = append(l.events, e)
+	}
+	return l.fail
+}
+
+// TestCancelIsRecorded: nothing is stopped without an entry.
+func TestCancelIsRecorded(t *testing.T) {
+	log := &eventLog{fail: errors.New("the log is full")}
+	o, err := NewOperations(bg, OperationsConfig{DB: newDB(t), Recorder: log})
+	must(t, err)
+	f := newFixture(t, o.Routes(reachOf{All: true})...)
+	f.auth.allow["person:p1 operation.cancel t1"] = true
+	op, err := o.Start(bg, "import", "acme/things", "t1/prod", waitsForEnd)
+	must(t, err)
+	cancel := func() int { return f.send("POST", "/api/v1/operations/"+op.ID+"/cancel", "person:p1", "").Code }
+	equal(t, "without an entry", cancel(), 500)
+	equal(t, "still", o.live[op.ID] != nil, true)
+	log.fail = nil
+	equal(t, "with one", cancel(), http.StatusAccepted)
+	_, err = o.Wait(bg, op.ID)
+	must(t, err)
+	equal(t, "ended", cancel(), 409)
+	equal(t, "entries", fmt.Sprint(log.events), fmt.Sprintf("[{operation.cancel %s t1/prod ok map[kind:import of:acme/things]}]", op.ID))
+}
+
 type reachOf Reach
 
 func (r reachOf) Reach(context.Context, data.Actor, Permission) (Reach, error) { return Reach(r), nil }

@@ -8,32 +8,33 @@ type Permission string
 // The permissions. Public and Signed are no grant: the one asks for nobody, the
 // other for any signed-in actor.
 const (
-	Public          Permission = "public"
-	Signed          Permission = "signed-in"
-	OperatorManage  Permission = "operator.manage"
-	MemberManage    Permission = "member.manage"
-	TenantCreate    Permission = "tenant.create"
-	TenantRead      Permission = "tenant.read"
-	TenantDelete    Permission = "tenant.delete"
-	DataRead        Permission = "data.read"
-	DataWrite       Permission = "data.write"
-	SchemaManage    Permission = "schema.manage"
-	KeyManage       Permission = "key.manage"
-	SnapshotRead    Permission = "snapshot.read"
-	SnapshotCreate  Permission = "snapshot.create"
-	SnapshotRestore Permission = "snapshot.restore"
-	TargetRead      Permission = "target.read"
-	TargetManage    Permission = "target.manage"
-	AuditRead       Permission = "audit.read"
-	OperationRead   Permission = "operation.read"
-	OperationCancel Permission = "operation.cancel"
-	StudioOpen      Permission = "studio.open"
+	Public            Permission = "public"
+	Signed            Permission = "signed-in"
+	OperatorManage    Permission = "operator.manage"
+	MemberManage      Permission = "member.manage"
+	TenantCreate      Permission = "tenant.create"
+	TenantRead        Permission = "tenant.read"
+	EnvironmentCreate Permission = "environment.create"
+	TenantDelete      Permission = "tenant.delete"
+	DataRead          Permission = "data.read"
+	DataWrite         Permission = "data.write"
+	SchemaManage      Permission = "schema.manage"
+	KeyManage         Permission = "key.manage"
+	SnapshotRead      Permission = "snapshot.read"
+	SnapshotCreate    Permission = "snapshot.create"
+	SnapshotRestore   Permission = "snapshot.restore"
+	TargetRead        Permission = "target.read"
+	TargetManage      Permission = "target.manage"
+	AuditRead         Permission = "audit.read"
+	OperationRead     Permission = "operation.read"
+	OperationCancel   Permission = "operation.cancel"
+	StudioOpen        Permission = "studio.open"
 )
 
 // Permissions lists all that a role can hold, in the order they are shown.
 func Permissions() []Permission {
 	return []Permission{
-		OperatorManage, MemberManage, TenantCreate, TenantRead, TenantDelete,
+		OperatorManage, MemberManage, TenantCreate, TenantRead, TenantDelete, EnvironmentCreate,
 		DataRead, DataWrite, SchemaManage, KeyManage,
 		SnapshotRead, SnapshotCreate, SnapshotRestore,
 		TargetRead, TargetManage, AuditRead, OperationRead, OperationCancel, StudioOpen,

@@ -23,14 +23,24 @@ type Tenants interface {
 	Slug(ctx context.Context, tenant string) (string, error)
 }
 
+// Collection is a collection that a key can be limited to.
+type Collection struct{ ID, Name string }
+
+// Collections is what identity asks of the stores.
+type Collections interface {
+	// Collections lists those of a store that keys can reach.
+	Collections(ctx context.Context, store data.StoreID) ([]Collection, error)
+}
+
 // Config is what a Service needs.
 type Config struct {
-	DB       Database         // required
-	Sessions Values           // required: where sessions are kept, sealed
-	Recorder api.Recorder     // required
-	Tenants  Tenants          // required
-	Clock    func() time.Time // nil: time.Now
-	Logger   *slog.Logger     // nil: discarded
+	DB          Database         // required
+	Sessions    Values           // required: where sessions are kept, sealed
+	Recorder    api.Recorder     // required
+	Tenants     Tenants          // required
+	Collections Collections      // required
+	Clock       func() time.Time // nil: time.Now
+	Logger      *slog.Logger     // nil: discarded
 	// Revoked is told of each key that was revoked, to end what the key has open;
 	// may be nil.
 	Revoked func(store data.StoreID, key data.Actor)
@@ -55,8 +65,8 @@ type Service struct {
 
 // New checks the configuration and brings the tables up to date.
 func New(ctx context.Context, c Config) (*Service, error) {
-	if c.DB == nil || c.Sessions == nil || c.Recorder == nil || c.Tenants == nil {
-		return nil, errors.New("new identity: database, sessions, recorder and tenants are required")
+	if c.DB == nil || c.Sessions == nil || c.Recorder == nil || c.Tenants == nil || c.Collections == nil {
+		return nil, errors.New("new identity: database, sessions, recorder, tenants and collections are required")
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now

@@ -68,10 +68,16 @@ func (directory) Slug(_ context.Context, id string) (string, error) {
 	return "", data.ErrNotFound
 }
 
+// Collections are packages, a and b in every store; each id is "id-" and the name.
+func (directory) Collections(context.Context, data.StoreID) ([]Collection, error) {
+	return []Collection{{"id-packages", "packages"}, {"id-a", "a"}, {"id-b", "b"}}, nil
+}
+
 // book keeps events, or fails.
 type book struct {
 	mu     sync.Mutex
 	events []string
+	detail map[string]string // of the last one
 	fail   error
 }
 
@@ -82,6 +88,7 @@ func (b *book) Record(ctx context.Context, e api.Event) error {
 		return b.fail
 	}
 	b.events = append(b.events, data.ActorFrom(ctx).String()+" "+e.Action+" "+e.Store+" "+string(e.Outcome))
+	b.detail = e.Detail
 	return nil
 }
 
@@ -139,7 +146,7 @@ func newHouse(t testing.TB) *house {
 	t.Cleanup(func() { _ = v.Close() })
 	h := &house{t: t, log: &book{}, clock: &clock{now: time.Now()}}
 	h.config = Config{
-		DB: db, Sessions: VaultValues{v.Sub("identity/")}, Recorder: h.log, Tenants: directory{},
+		DB: db, Sessions: VaultValues{v.Sub("identity/")}, Recorder: h.log, Tenants: directory{}, Collections: directory{},
 		Clock: h.clock.Now, PasswordCost: cheap,
 	}
 	h.open()

@@ -22,7 +22,7 @@ type Key struct {
 	ID          string     `json:"id"`
 	Name        string     `json:"name"`
 	Scope       Scope      `json:"scope" enum:"read,write,admin"`
-	Collections []string   `json:"collections" doc:"ids or names; empty: all"`
+	Collections []string   `json:"collections" doc:"names when the key was made; empty: all"`
 	Created     time.Time  `json:"created"`
 	Expires     time.Time  `json:"expires"`
 	LastUsed    *time.Time `json:"lastUsed"`
@@ -212,10 +212,7 @@ func (s *Service) shown(row keyRow) (Key, error) {
 }
 
 func (r keyRow) key(now time.Time) (Key, error) {
-	list, err := r.collectionList()
-	if list == nil {
-		list = []string{}
-	}
+	list, err := r.shownCollections()
 	return Key{
 		ID: r.ID, Name: r.Name, Scope: Scope(r.Scope), Collections: list, Hint: r.Hint, State: r.state(now),
 		Created: fromMillis(r.Created), Expires: fromMillis(r.Expires), LastUsed: moment(r.LastUsed),

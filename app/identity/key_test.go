@@ -103,11 +103,36 @@ func TestResolveKey(t *testing.T) {
 	must(t, err)
 	equal(t, "id", got.ID, k.ID)
 	equal(t, "scope", got.Scope, ScopeWrite)
-	equal(t, "collections", strings.Join(got.Collections, ","), "packages")
+	equal(t, "collections", strings.Join(got.Collections, ","), "id-packages")
 	equal(t, "actor", got.Actor().String(), "key:"+k.ID)
 	everything, err := h.ResolveKey(bg, h.key(acme, NewKey{}).Key, acme)
 	must(t, err)
 	equal(t, "all collections", everything.Collections == nil, true)
+}
+
+func TestKeyHoldsIdsAndShowsNames(t *testing.T) {
+	h := newHouse(t)
+	k := h.key(acme, NewKey{Collections: []string{"A", "id-b"}})
+	equal(t, "made", strings.Join(k.Collections, ","), "a,b")
+	got, err := h.ResolveKey(bg, k.Key, acme)
+	must(t, err)
+	equal(t, "reach", strings.Join(got.Collections, ","), "id-a,id-b")
+	must(t, h.config.DB.Update(bg, func(tx *sqlx.Tx) error { // as before names were kept
+		_, err := tx.Exec(`UPDATE api_keys SET names = '[]', collections = '["old"]'`)
+		return err
+	}))
+	page, err := h.listKeys(bg, acme, api.Paging{Page: 1, PerPage: 10})
+	must(t, err)
+	equal(t, "an old key", strings.Join(page.Items[0].Collections, ","), "old")
+}
+
+func TestEntryTellsHowFarAKeyReaches(t *testing.T) {
+	h := newHouse(t)
+	k := h.key(acme, NewKey{Collections: []string{"a", "b"}, Life: time.Hour})
+	equal(t, "collections", h.log.detail["collections"], `["a","b"]`)
+	equal(t, "expires", h.log.detail["expires"], k.Expires.Format(time.RFC3339))
+	h.key(acme, NewKey{})
+	equal(t, "without a limit", h.log.detail["collections"], "all")
 }
 
 func refusedAs(t *testing.T, h *house, raw string, store data.StoreID, code string) {
@@ -250,6 +275,7 @@ func TestKeyRequestsThatAreWrong(t *testing.T) {
 		`{"name":"x","scope":"root"}`:                       "scope",
 		`{"name":"x","scope":"read","collections":[]}`:      "collections",
 		`{"name":"x","scope":"read","collections":[""]}`:    "collections",
+		`{"name":"x","scope":"read","collections":["c"]}`:   "collections",
 		`{"name":"x","scope":"read","expires":"never"}`:     "expires",
 		`{"name":"x","scope":"read","expires":"-1d"}`:       "expires",
 		`{"name":"x","scope":"read","expires":"d"}`:         "expires",

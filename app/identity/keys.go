@@ -48,7 +48,8 @@ func unauthenticated(code, detail string) error {
 type KeyIdentity struct {
 	ID          string
 	Scope       Scope
-	Collections []string // ids or names; nil: all
+	Collections []string // ids (names in keys of old); nil: all
+	Expires     time.Time
 }
 
 // Actor is the actor that the key's requests have.
@@ -60,6 +61,7 @@ type keyRow struct {
 	Name        string `db:"name"`
 	Scope       string `db:"scope"`
 	Collections string `db:"collections"`
+	Names       string `db:"names"`
 	Hash        []byte `db:"hash"`
 	Hint        string `db:"hint"`
 	Created     int64  `db:"created"`
@@ -68,7 +70,7 @@ type keyRow struct {
 	LastUsed    int64  `db:"last_used"`
 }
 
-const keyColumns = `id, store, name, scope, collections, hash, hint, created, expires, revoked, last_used`
+const keyColumns = `id, store, name, scope, collections, names, hash, hint, created, expires, revoked, last_used`
 
 // How long and how much is cached. Revocation does not wait for it: this process
 // is the only writer and forgets the key itself.
@@ -145,7 +147,7 @@ func (s *Service) ResolveKey(ctx context.Context, raw string, store data.StoreID
 		return KeyIdentity{}, errKeyExpired
 	}
 	s.keys.used.Store(id, millis(now))
-	return KeyIdentity{ID: id, Scope: Scope(k.row.Scope), Collections: k.collections}, nil
+	return KeyIdentity{ID: id, Scope: Scope(k.row.Scope), Collections: k.collections, Expires: fromMillis(k.row.Expires)}, nil
 }
 
 func (s *Service) keyByID(ctx context.Context, id string) (cachedKey, error) {
@@ -168,9 +170,11 @@ func (s *Service) keyByID(ctx context.Context, id string) (cachedKey, error) {
 	return k, nil
 }
 
-func (r keyRow) collectionList() ([]string, error) {
+func (r keyRow) collectionList() ([]string, error) { return stringList(r.Collections) }
+
+func stringList(text string) ([]string, error) {
 	var list []string
-	if err := json.Unmarshal([]byte(r.Collections), &list); err != nil {
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
 		return nil, fmt.Errorf("read the key's collections: %w", err)
 	}
 	if len(list) == 0 {
@@ -187,39 +191,46 @@ type NewKey struct {
 	Life        time.Duration // 0: DefaultKeyLife
 }
 
-// CreateKey makes a key for a store and gives it in clear, once.
+// CreateKey makes a key for a store and gives it in clear, once. It answers a 422
+// for a collection that the store does not have.
 func (s *Service) CreateKey(ctx context.Context, store data.StoreID, n NewKey) (Key, error) {
-	collections, err := json.Marshal(append([]string{}, n.Collections...))
+	reach, err := s.collections(ctx, store, n.Collections)
 	if err != nil {
 		return Key{}, err
 	}
+	raw, row := s.newRow(store, n)
+	row.Collections, row.Names = jsonOf(reach, func(c Collection) string { return c.ID }), jsonOf(reach, func(c Collection) string { return c.Name })
+	if err := s.insertKey(ctx, row); err != nil {
+		return Key{}, fmt.Errorf("create key: %w", err)
+	}
+	err = s.recordIn(ctx, row.Store, "key.create", row.ID, api.OK, row.detail())
+	if err = s.orUndo(ctx, err, `DELETE FROM api_keys WHERE id = ?`, row.ID); err != nil {
+		return Key{}, err
+	}
+	made, err := row.key(s.now())
+	made.Key = raw
+	return made, err
+}
+
+// newRow makes the key itself.
+func (s *Service) newRow(store data.StoreID, n NewKey) (raw string, row keyRow) {
 	if n.Life == 0 {
 		n.Life = DefaultKeyLife
 	}
 	id, now := system.NewID(), s.now()
-	raw := formatKey(id, newSecret())
+	raw = formatKey(id, newSecret())
 	hash := sha256.Sum256([]byte(raw))
-	row := keyRow{
-		ID: id, Store: store.String(), Name: n.Name, Scope: string(n.Scope), Collections: string(collections),
+	return raw, keyRow{
+		ID: id, Store: store.String(), Name: n.Name, Scope: string(n.Scope),
 		Hash: hash[:], Hint: raw[:len(keyPrefix)+4] + "…", Created: millis(now), Expires: millis(now.Add(n.Life)),
 	}
-	if err := s.insertKey(ctx, row); err != nil {
-		return Key{}, fmt.Errorf("create key: %w", err)
-	}
-	err = s.recordIn(ctx, row.Store, "key.create", id, api.OK, map[string]string{"name": n.Name, "scope": row.Scope})
-	if err = s.orUndo(ctx, err, `DELETE FROM api_keys WHERE id = ?`, id); err != nil {
-		return Key{}, err
-	}
-	made, err := row.key(now)
-	made.Key = raw
-	return made, err
 }
 
 func (s *Service) insertKey(ctx context.Context, row keyRow) error {
 	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO api_keys
-			(id, store, name, scope, collections, hash, hint, created, created_by, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			row.ID, row.Store, row.Name, row.Scope, row.Collections, row.Hash, row.Hint, row.Created,
+			(id, store, name, scope, collections, names, hash, hint, created, created_by, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			row.ID, row.Store, row.Name, row.Scope, row.Collections, row.Names, row.Hash, row.Hint, row.Created,
 			data.ActorFrom(ctx).String(), row.Expires)
 		return err
 	})

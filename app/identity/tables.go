@@ -73,6 +73,8 @@ CREATE TABLE setup_links (
 	created INTEGER NOT NULL, expires INTEGER NOT NULL,
 	used INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
+`}, {Name: "names of a key's collections", SQL: `
+ALTER TABLE api_keys ADD COLUMN names TEXT NOT NULL DEFAULT '[]'; -- JSON; of collections when the key was made
 `}}
 
 // oneRow turns "no rows" into data.ErrNotFound.

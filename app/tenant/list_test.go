@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -44,6 +45,40 @@ func (w *world) slugs(l Listing) (string, int) {
 		slugs = append(slugs, t.Slug)
 	}
 	return strings.Join(slugs, " "), total
+}
+
+// TestReadsAreRecorded: one entry a minute for each actor and collection, and no
+// records without it.
+func TestReadsAreRecorded(t *testing.T) {
+	w := newWorld(t)
+	acme := w.create("acme")
+	read := func(who, collection string) int {
+		return w.call(who, "GET", "/api/v1/stores/acme/prod/collections/"+collection+"/records", "").Code
+	}
+	w.log.fail = errors.New("the log is full")
+	if got := read("owner", "users"); got != 500 {
+		t.Errorf("without an entry: %d", got)
+	}
+	w.log.fail = nil
+	for _, collection := range []string{"users", "Users", "nowhere"} {
+		read("owner", collection)
+	}
+	read(acme.ID, "users")
+	w.clock.pass(time.Minute)
+	read("owner", "users")
+	w.wantActions("tenant.create:ok", "data.read:ok", "data.read:ok", "data.read:ok")
+	last := w.log.events[3]
+	if last.Target != "users" || last.Store != acme.ID+"/prod" || last.Detail["repeated"] != "1" || w.log.actors[2] != "person:"+acme.ID {
+		t.Errorf("got %+v by %v", last, w.log.actors)
+	}
+}
+
+func TestOwnerOfATenantAddsEnvironments(t *testing.T) {
+	for _, r := range newWorld(t).Routes() {
+		if r.Method == "POST" && r.Path == "/api/v1/tenants/{slug}/environments" && (r.Permission.ApplianceOnly() || r.Scope == nil) {
+			t.Errorf("asks for %s", r.Permission)
+		}
+	}
 }
 
 func TestList(t *testing.T) {

@@ -3,17 +3,22 @@ package tenant
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"holdfast/app/api"
 	"holdfast/data"
 	"holdfast/data/store"
 )
+
+// readPause is how long a person's reading of one collection is one entry.
+const readPause = time.Minute
 
 // RecordPage is PocketBase's own shape of a list.
 type RecordPage struct {
@@ -64,10 +69,28 @@ func (s *Service) serveRecords(w http.ResponseWriter, r *http.Request) error {
 	if name := r.PathValue("collection"); !collectionPattern.MatchString(name) {
 		return missing(data.ErrNotFound, "There is no collection %q (not found).", clip(name))
 	}
-	return s.withStore(r, func(_ Ref, st *store.Store) error {
+	return s.withStore(r, func(ref Ref, st *store.Store) error {
 		answer := &answer{header: http.Header{}}
 		st.ServeHTTP(answer, inner(r))
+		if answer.status < http.StatusBadRequest {
+			if err := s.recordRead(r.Context(), ref.Store, r.PathValue("collection")); err != nil {
+				return err
+			}
+		}
 		return answer.pass(w)
+	})
+}
+
+// recordRead comes before the first byte is shown. Paging through a collection is one
+// entry a minute.
+func (s *Service) recordRead(ctx context.Context, id data.StoreID, collection string) error {
+	name := data.ActorFrom(ctx).String() + " " + id.String() + " " + strings.ToLower(collection)
+	return s.reads.Do(name, func(held int) error {
+		e := api.Event{Action: "data.read", Target: collection, Store: id.String(), Outcome: api.OK}
+		if held > 0 {
+			e.Detail = map[string]string{"repeated": strconv.Itoa(held)}
+		}
+		return s.config.Recorder.Record(context.WithoutCancel(ctx), e)
 	})
 }
 

@@ -56,7 +56,7 @@ func (s *Service) tenantRoutes() []api.Route {
 			Summary: "Bring a deleted tenant back", Response: Tenant{}, Handler: s.serveUndelete,
 		},
 		{
-			Method: "POST", Path: one + "/environments", Permission: api.TenantCreate, Scope: s.tenantScope,
+			Method: "POST", Path: one + "/environments", Permission: api.EnvironmentCreate, Scope: s.tenantScope,
 			Summary: "Create an environment", Request: NewEnvironment{}, Response: Environment{}, Status: 201, Handler: s.serveEnvironment,
 		},
 	}

@@ -64,6 +64,7 @@ type Service struct {
 	config Config
 	found  *cache
 	busy   *locks
+	reads  *api.Sparse
 }
 
 // New checks the configuration, brings the tables up to date, and finishes what a
@@ -82,7 +83,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	if err := c.DB.Migrate(ctx, "tenant", migrations); err != nil {
 		return nil, fmt.Errorf("new tenant: %w", err)
 	}
-	s := &Service{config: c, found: newCache(), busy: &locks{held: map[string]bool{}}}
+	s := &Service{config: c, found: newCache(), busy: &locks{held: map[string]bool{}}, reads: api.NewSparse(readPause, c.Clock)}
 	if err := s.dropStaged(ctx); err != nil {
 		return nil, fmt.Errorf("new tenant: drop interrupted uploads: %w", err)
 	}
