@@ -9,6 +9,7 @@ import (
 
 // TestBadInput sends what the API must refuse and reads the status and the reason.
 func TestBadInput(t *testing.T) {
+	sequential(t)
 	s := startServer(t)
 	admin := s.filled("acme", 5)
 	operator := s.operator("owner@example.com")

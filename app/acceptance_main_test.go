@@ -60,6 +60,15 @@ func buildBinary() (string, error) {
 	return path, nil
 }
 
+// sequential skips a test in the race step of .ci/run: it does one thing after
+// another, and the plain go test runs it.
+func sequential(t *testing.T) {
+	t.Helper()
+	if raceEnabled && testing.Short() {
+		t.Skip("nothing runs at the same time here")
+	}
+}
+
 // repository is the folder of go.mod.
 func repository(t testing.TB) string {
 	t.Helper()

@@ -25,6 +25,7 @@ import (
 //	keep NAME FIELD      put a field of the JSON just printed into $NAME
 //	recovery-key FILE    write the recovery key that the first start printed
 func TestScripts(t *testing.T) {
+	sequential(t)
 	bin := filepath.Dir(holdfast(t))
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),

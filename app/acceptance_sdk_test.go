@@ -14,6 +14,7 @@ import (
 // TestSDK runs PocketBase's JavaScript SDK against a tenant, by the tenant's
 // own host and by its path.
 func TestSDK(t *testing.T) {
+	sequential(t)
 	node := program(t, "node", "the SDK runs on Node 20 or newer")
 	folder := sdk(t)
 	s := startServer(t)

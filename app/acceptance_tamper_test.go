@@ -57,6 +57,7 @@ func listPage(p int) string {
 // TestFlippedByteElsewhere changes one byte of each file that a start depends
 // on: the error names the file, and nothing is served.
 func TestFlippedByteElsewhere(t *testing.T) {
+	sequential(t)
 	s := startServer(t)
 	s.filled("acme", 10)
 	s.stop()
@@ -85,6 +86,7 @@ func TestFlippedByteElsewhere(t *testing.T) {
 // TestFlippedByteOfFile changes a stored file: its download fails or breaks off,
 // and never gives other bytes.
 func TestFlippedByteOfFile(t *testing.T) {
+	sequential(t)
 	s := startServer(t)
 	s.must("tenant", "create", "acme")
 	admin := s.tenant("acme", s.newKey("acme", "admin"))

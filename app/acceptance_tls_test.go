@@ -27,6 +27,7 @@ import (
 // every challenge; app/edge proves the challenges themselves. The certificates
 // outlive a restart without the authority, and their keys lie nowhere in clear.
 func TestHTTPS(t *testing.T) {
+	sequential(t)
 	p := startPebble(t)
 	s := newServer(t)
 	s.args = []string{"--domain", "holdfast.test", "--redirect-addr", freeAddress(t), "--acme", p.directory, "--acme-roots", p.rootFile}
