@@ -106,7 +106,7 @@ func TestHeaders(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Host = host
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := direct.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
