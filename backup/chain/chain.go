@@ -79,7 +79,10 @@ type Chain struct {
 	fenced    bool
 }
 
-var errFirst = errors.New("there is no snapshot yet")
+var (
+	errFirst  = errors.New("there is no snapshot yet")
+	errBehind = errors.New("the store is behind its newest snapshot: it has lost changes, or an older copy of it was put back")
+)
 
 // New opens the chain from what Staging remembers. It makes no request. It fails
 // if the staging folder cannot be used or the keys are not to be had.
@@ -207,6 +210,9 @@ func (c *Chain) ship(ctx context.Context, pages data.PageSource, files data.File
 	if err := c.confirm(ctx); err != nil {
 		return Result{}, err
 	}
+	if c.behind(at) {
+		c.forget(errBehind)
+	}
 	const tries = 3
 	for try := 1; ; try++ {
 		r, err := c.attempt(ctx, pages, files, at, try == tries)
@@ -214,6 +220,12 @@ func (c *Chain) ship(ctx context.Context, pages data.PageSource, files data.File
 			return r, err
 		}
 	}
+}
+
+// behind reports whether the store went back within its incarnation: readers
+// refuse a chain that does, so it goes on with a base in an epoch of its own.
+func (c *Chain) behind(at data.Position) bool {
+	return c.state != nil && at.Incarnation == c.state.Position.Incarnation && at.Sequence < c.state.Position.Sequence
 }
 
 // attempt stages one snapshot and confirms it.

@@ -54,7 +54,7 @@ func killPage(pgno uint32, age int) []byte {
 }
 
 // shipForever ages and ships until it is killed. The age before each ship is in
-// a file: the database survives the process, as a real one does.
+// a file: the database survives the process, as a real one does, and whole.
 func shipForever() error {
 	c, err := openKilled()
 	if err != nil {
@@ -63,7 +63,7 @@ func shipForever() error {
 	age, _ := strconv.Atoi(string(readAge()))
 	for {
 		age++
-		if err := os.WriteFile(os.Getenv("HOLDFAST_SHIP_AGE"), []byte(strconv.Itoa(age)), 0o600); err != nil {
+		if err := writeAge(age); err != nil {
 			return err
 		}
 		pages, files := live(age)
@@ -72,6 +72,16 @@ func shipForever() error {
 		}
 		fmt.Println("shipped", age)
 	}
+}
+
+// writeAge renames: a kill between truncating and writing would leave no age,
+// and a database does not go back to its beginning either.
+func writeAge(age int) error {
+	path := os.Getenv("HOLDFAST_SHIP_AGE")
+	if err := os.WriteFile(path+".new", []byte(strconv.Itoa(age)), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
 func readAge() []byte {
