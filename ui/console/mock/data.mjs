@@ -109,7 +109,7 @@ export const operators = [
 ];
 
 export const permissions = [
-  'operator.manage', 'tenant.create', 'tenant.read', 'tenant.delete', 'data.read', 'data.write', 'schema.manage', 'key.manage', 'snapshot.read',
+  'operator.manage', 'member.manage', 'tenant.create', 'tenant.read', 'tenant.delete', 'environment.create', 'data.read', 'data.write', 'schema.manage', 'key.manage', 'snapshot.read',
   'snapshot.create', 'snapshot.restore', 'target.read', 'target.manage', 'audit.read', 'operation.read', 'studio.open',
 ];
 
