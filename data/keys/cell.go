@@ -22,6 +22,8 @@ const (
 	atCreated               = 48
 	atArgon, atSalt, atWrap = 64, 96, 128
 	endWrap                 = atWrap + 32 + sealOverhead
+	atBody                  = endWrap + 2 // kinds from the credential on; its length stands before it
+	maxBody                 = cellSize - sumSize - atBody
 	atSeal                  = 64 // only in the seal cell
 )
 
@@ -35,6 +37,11 @@ const (
 	KindKeyFile    Kind = 1
 	KindPassphrase Kind = 2
 	KindRecovery   Kind = 3
+	KindCredential Kind = 4
+	KindAge        Kind = 5
+	KindShares     Kind = 6
+
+	lastKind = KindShares
 )
 
 // String gives the kind's name as the CLI writes it.
@@ -46,6 +53,12 @@ func (k Kind) String() string {
 		return "passphrase"
 	case KindRecovery:
 		return "recovery"
+	case KindCredential:
+		return "credential"
+	case KindAge:
+		return "age"
+	case KindShares:
+		return "shares"
 	}
 	return fmt.Sprintf("unknown (%d)", uint16(k))
 }
@@ -62,11 +75,19 @@ type cell struct {
 	created time.Time // whole seconds
 	cost    cost
 	salt    [32]byte
-	wrap    []byte // the root key, sealed; AAD is head
+	wrap    []byte // the root key, sealed; AAD is bound
+	body    []byte // what the kind needs to be opened: see age.go, shares.go
 }
 
-// head is the part of the cell before the wrap, which authenticates it.
-func (c cell) head() []byte { return c.format()[:atWrap] }
+// bound is what the wrap authenticates: the part of the cell before it, and the
+// body behind it where the kind has one.
+func (c cell) bound() []byte {
+	b := c.format()
+	if c.kind <= KindRecovery {
+		return b[:atWrap]
+	}
+	return append(b[:atWrap:atWrap], b[endWrap:atBody+len(c.body)]...)
+}
 
 func (c cell) format() []byte {
 	b := newCell(c.kind, c.root)
@@ -77,6 +98,8 @@ func (c cell) format() []byte {
 	binary.BigEndian.PutUint32(b[atArgon+8:], c.cost.lanes)
 	copy(b[atSalt:], c.salt[:])
 	copy(b[atWrap:endWrap], c.wrap)
+	binary.BigEndian.PutUint16(b[endWrap:], uint16(len(c.body)))
+	copy(b[atBody:], c.body)
 	return addSum(b)
 }
 
@@ -101,12 +124,17 @@ func parseCell(b []byte) (cell, error) {
 	copy(c.salt[:], b[atSalt:])
 	c.created = time.Unix(int64(binary.BigEndian.Uint64(b[atCreated:])), 0).UTC()
 	c.cost = cost{binary.BigEndian.Uint32(b[atArgon:]), binary.BigEndian.Uint32(b[atArgon+4:]), binary.BigEndian.Uint32(b[atArgon+8:])}
+	if n := int(binary.BigEndian.Uint16(b[endWrap:])); c.hasBody() && n > 0 && n <= maxBody {
+		c.body = bytes.Clone(b[atBody : atBody+n])
+	}
 	return c, c.strict(b)
 }
 
+func (c cell) hasBody() bool { return c.kind > KindRecovery && c.kind <= lastKind }
+
 // strict refuses bytes that format would not have written.
 func (c cell) strict(b []byte) error {
-	if c.kind == 0 || c.kind > KindRecovery || bytes.Equal(c.format(), b) {
+	if c.kind == 0 || c.kind > lastKind || bytes.Equal(c.format(), b) {
 		return nil
 	}
 	return fmt.Errorf("stray bytes: %w", data.ErrTampered)

@@ -20,25 +20,38 @@ var codeEncoding = base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ").WithPa
 // codeReading drops what people put between letters and mends what they mistake.
 var codeReading = strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "", "-", "", "–", "", "O", "0", "I", "1", "L", "1")
 
-func formatCode(key [32]byte) string {
-	letters := codeEncoding.EncodeToString(append(key[:], codeSum(key)...))
-	groups := make([]string, 0, codeLetters/codeGroup)
+func formatCode(key [32]byte) string { return formatLetters(append(key[:], codeSum(key)...)) }
+
+// formatLetters writes bytes, a multiple of five, in groups of letters.
+func formatLetters(b []byte) string {
+	letters := codeEncoding.EncodeToString(b)
+	groups := make([]string, 0, len(letters)/codeGroup)
 	for i := 0; i < len(letters); i += codeGroup {
-		groups = append(groups, letters[i:i+codeGroup])
+		groups = append(groups, letters[i:min(i+codeGroup, len(letters))])
 	}
 	return strings.Join(groups, "-")
+}
+
+// parseLetters reads as many letters as want, however they were typed. Its
+// errors wrap kind and never repeat what was typed.
+func parseLetters(text string, want int, kind error) ([]byte, error) {
+	letters := codeReading.Replace(strings.ToUpper(text))
+	if len(letters) != want {
+		return nil, fmt.Errorf("%d letters instead of %d: %w", len(letters), want, kind)
+	}
+	b, err := codeEncoding.DecodeString(letters)
+	if err != nil {
+		return nil, fmt.Errorf("a letter that no code has: %w", kind)
+	}
+	return b, nil
 }
 
 // parseCode is the inverse of formatCode for what a person typed. Its errors
 // never repeat the code.
 func parseCode(text string) (key [32]byte, err error) {
-	letters := codeReading.Replace(strings.ToUpper(text))
-	if len(letters) != codeLetters {
-		return key, fmt.Errorf("%d letters instead of %d: %w", len(letters), codeLetters, ErrCode)
-	}
-	b, err := codeEncoding.DecodeString(letters)
+	b, err := parseLetters(text, codeLetters, ErrCode)
 	if err != nil {
-		return key, fmt.Errorf("a letter that no code has: %w", ErrCode)
+		return key, err
 	}
 	copy(key[:], b)
 	if string(codeSum(key)) != string(b[len(key):]) {

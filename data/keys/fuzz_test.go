@@ -28,7 +28,7 @@ func FuzzCell(f *testing.F) {
 			}
 			return
 		}
-		if c.kind > 0 && c.kind <= KindRecovery && !bytes.Equal(c.format(), b) {
+		if c.kind > 0 && c.kind <= lastKind && !bytes.Equal(c.format(), b) {
 			t.Fatal("written otherwise than read")
 		}
 		_ = c.cost.sane()

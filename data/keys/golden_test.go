@@ -55,7 +55,7 @@ func TestWriteGolden(t *testing.T) {
 		_ = os.Remove(name)
 	}
 	s := &Slots{path: goldenSlots, now: clock}
-	must(t, s.Add(goldenRoot(), KeyFile(goldenKey), Passphrase([]byte(phrase)), rec))
+	added(t)(s.Add(goldenRoot(), KeyFile(goldenKey), Passphrase([]byte(phrase)), rec))
 	must(t, os.WriteFile(goldenCode, []byte(code+"\n"), 0o600))
 	r := newRing(t.TempDir(), goldenRoot(), content{})
 	r.now = clock

@@ -54,6 +54,14 @@ var (
 	ErrExposed = errors.New("other users of this machine can read it")
 	// ErrCode says that a recovery key was mistyped.
 	ErrCode = errors.New("not a valid recovery key")
+	// ErrShare says that a share is mistyped, was given twice, or is of another set.
+	ErrShare = errors.New("not a usable share")
+	// ErrFewShares says that the shares are good, and not enough.
+	ErrFewShares = errors.New("more shares are needed")
+	// ErrIdentity says that an age identity or recipient cannot be read.
+	ErrIdentity = errors.New("not an age identity or recipient")
+	// ErrUnproven refuses a slot that nobody has shown to open.
+	ErrUnproven = errors.New("the slot has not been proven to open")
 	// ErrWeak refuses a passphrase that is too short.
 	ErrWeak = errors.New("the passphrase is too short")
 )

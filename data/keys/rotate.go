@@ -43,7 +43,7 @@ func (s *Slots) rotate(ring *Ring, slots []Slot) (Root, error) {
 	}
 	key := random32()
 	root, next := Root{&key}, &Slots{path: s.path + nextSuffix, now: s.now}
-	if err := next.Add(root, slots...); err != nil {
+	if _, err := next.add(root, slots...); err != nil {
 		return Root{}, err
 	}
 	if err := ring.Rewrap(root); err != nil {

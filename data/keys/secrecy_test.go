@@ -71,7 +71,7 @@ func TestErrorsTellNoSecrets(t *testing.T) {
 	typed := code[:len(code)-1] + "?"
 	for _, err := range []error{
 		lose(s.Unlock(Passphrase([]byte("wrong "+phrase)), Recovery(typed), Recovery(code))),
-		s.Add(root, Recovery(typed)), s.Add(newTestRoot(), KeyFile(path)),
+		failed(s.Add(root, Recovery(typed))), failed(s.Add(newTestRoot(), KeyFile(path))),
 	} {
 		if err == nil {
 			t.Fatal("no error")
@@ -81,6 +81,18 @@ func TestErrorsTellNoSecrets(t *testing.T) {
 }
 
 func lose(_ Root, err error) error { return err }
+
+func failed(_ []string, err error) error { return err }
+
+func added(t *testing.T) func([]string, error) {
+	return func(ids []string, err error) {
+		t.Helper()
+		must(t, err)
+		if len(ids) == 0 {
+			t.Fatal("no id of the slot that was added")
+		}
+	}
+}
 
 // The canary: no key in clear in any file, from creation to destruction.
 func TestNoKeyOnDisk(t *testing.T) {

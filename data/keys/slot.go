@@ -16,7 +16,8 @@ import (
 	"holdfast/data"
 )
 
-// Slot is one way to wrap and unwrap the root key: KeyFile, Passphrase, Recovery.
+// Slot is one way to wrap and unwrap the root key: KeyFile, Passphrase, Recovery,
+// Credential, AgeIdentity, AgeRecipient, AgeAnswer, NewShares, Shares.
 // A Slot is a value to hand to CreateSlots, Unlock or Add; it prints nothing secret.
 type Slot interface {
 	Kind() Kind

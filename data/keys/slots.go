@@ -36,10 +36,18 @@ type slotCell struct {
 
 // SlotInfo describes a slot. A damaged one has only what could still be read.
 type SlotInfo struct {
-	ID      string    `json:"id"`
-	Kind    string    `json:"kind"`
-	Created time.Time `json:"created"`
-	Damaged bool      `json:"damaged"`
+	ID        string
+	Kind      string
+	Created   time.Time
+	Damaged   bool
+	Recipient string // of an age slot: the public half
+	Set       string // of a shares slot: its set's name
+	Need, Of  int    // of a shares slot: how many shares open, how many there are
+}
+
+// Unattended says that the slot opens without a person: at every start.
+func (i SlotInfo) Unattended() bool {
+	return !i.Damaged && (i.Kind == KindKeyFile.String() || i.Kind == KindCredential.String())
 }
 
 // CreateSlots makes a new random root key and a file that wraps it once for
@@ -57,7 +65,7 @@ func CreateSlots(path string, slots ...Slot) (Root, error) {
 	}
 	key := random32()
 	root, s := Root{&key}, &Slots{path: path, now: time.Now}
-	if err := s.Add(root, slots...); err != nil {
+	if _, err := s.Add(root, slots...); err != nil {
 		return Root{}, err
 	}
 	return root, nil
@@ -95,32 +103,40 @@ func (s *Slots) damage() (errs []error) {
 // ErrExposed, data.ErrNotFound for a missing key file, and data.ErrTampered too
 // when a damaged slot may have been the one.
 func (s *Slots) Unlock(slots ...Slot) (Root, error) {
+	root, _, err := s.Open(slots...)
+	return root, err
+}
+
+// Open is Unlock, and tells the ID of the slot that opened.
+func (s *Slots) Open(slots ...Slot) (root Root, id string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
 	for _, slot := range slots {
-		root, err := s.unlock(slot)
-		if err == nil {
-			return root, nil
+		if root, id, err = s.unlock(slot); err == nil {
+			return root, id, nil
 		}
 		errs = append(errs, err)
 	}
 	errs = append(errs, s.damage()...)
-	return Root{}, fmt.Errorf("unlock %s: %w", s.path, errors.Join(append(errs, ErrWrongKey)...))
+	return Root{}, "", fmt.Errorf("unlock %s: %w", s.path, errors.Join(append(errs, ErrWrongKey)...))
 }
 
-func (s *Slots) unlock(slot Slot) (Root, error) {
-	err := fmt.Errorf("there is no %s slot", slot.Kind())
-	for _, c := range s.cells {
+func (s *Slots) unlock(slot Slot) (root Root, id string, err error) {
+	var errs []error
+	for i, c := range s.cells {
 		if c.err != nil || c.kind != slot.Kind() {
 			continue
 		}
-		var root Root
 		if root, err = c.unlock(slot); err == nil {
-			return root, nil
+			return root, c.name(i), nil
 		}
+		errs = append(errs, err)
 	}
-	return Root{}, err
+	if len(errs) == 0 {
+		errs = append(errs, fmt.Errorf("there is no %s slot", slot.Kind()))
+	}
+	return Root{}, "", errors.Join(errs...)
 }
 
 func (c cell) unlock(slot Slot) (Root, error) {
@@ -129,7 +145,7 @@ func (c cell) unlock(slot Slot) (Root, error) {
 		return Root{}, err
 	}
 	defer clear(key)
-	plain, ok := unseal(key, c.wrap, c.head())
+	plain, ok := unseal(key, c.wrap, c.bound())
 	if !ok {
 		return Root{}, fmt.Errorf("the %s does not open its slot", c.kind)
 	}
@@ -140,24 +156,37 @@ func (c cell) unlock(slot Slot) (Root, error) {
 	return root, nil
 }
 
-// Add wraps root for more slots, proves that each opens, and returns once the
-// new file would survive a power cut. Nothing changes after an error. ErrWrongKey
-// for a root key that is not this file's.
-func (s *Slots) Add(root Root, slots ...Slot) error {
+// Add wraps root for more slots, proves that each opens, and returns their IDs
+// once the new file would survive a power cut. Nothing changes after an error.
+// ErrWrongKey for a root key that is not this file's; ErrUnproven for an age
+// recipient, whose slot begins with Begin.
+func (s *Slots) Add(root Root, slots ...Slot) (ids []string, err error) {
+	for _, slot := range slots {
+		if _, blind := slot.(*ageRecipient); blind {
+			return nil, fmt.Errorf("add %s slot: %w", slot.Kind(), ErrUnproven)
+		}
+	}
+	return s.add(root, slots...)
+}
+
+func (s *Slots) add(root Root, slots ...Slot) (ids []string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.owns(root); err != nil {
-		return fmt.Errorf("add slot: %w", err)
+		return nil, fmt.Errorf("add slot: %w", err)
 	}
 	cells := append([]slotCell(nil), s.cells...)
 	for _, slot := range slots {
 		c, err := s.wrap(root, slot)
-		if err != nil {
-			return fmt.Errorf("add %s slot: %w", slot.Kind(), err)
+		if err == nil {
+			err = c.prove(slot)
 		}
-		cells = append(cells, c)
+		if err != nil {
+			return nil, fmt.Errorf("add %s slot: %w", slot.Kind(), err)
+		}
+		cells, ids = append(cells, c), append(ids, c.name(len(cells)))
 	}
-	return s.write(root, cells)
+	return ids, s.write(root, cells)
 }
 
 func (s *Slots) wrap(root Root, slot Slot) (slotCell, error) {
@@ -171,21 +200,33 @@ func (s *Slots) wrap(root Root, slot Slot) (slotCell, error) {
 		return slotCell{}, err
 	}
 	defer clear(key)
-	c.wrap = seal(key, root.key[:], c.head())
-	return prove(c, slot)
+	if len(c.body) > maxBody {
+		return slotCell{}, fmt.Errorf("a slot's body of %d bytes, at most %d fit: %w", len(c.body), maxBody, data.ErrTampered)
+	}
+	c.wrap = seal(key, root.key[:], c.bound())
+	return written(c)
 }
 
-// prove opens the slot from the bytes that will stand on disk.
-func prove(c cell, slot Slot) (slotCell, error) {
+// written is the cell as it will be read from disk.
+func written(c cell) (slotCell, error) {
 	raw := c.format()
 	back, err := parseCell(raw)
-	if err != nil {
-		return slotCell{}, err
+	return slotCell{raw: raw, cell: back}, err
+}
+
+// prove opens a new slot from the bytes that will stand on disk, in every way
+// that was handed out.
+func (c slotCell) prove(slot Slot) error {
+	ways := []Slot{slot}
+	if m, ok := slot.(interface{ ways() []Slot }); ok {
+		ways = m.ways()
 	}
-	if _, err := back.unlock(slot); err != nil {
-		return slotCell{}, fmt.Errorf("the new slot does not open: %w", err)
+	for _, way := range ways {
+		if _, err := c.unlock(way); err != nil {
+			return fmt.Errorf("the new slot does not open: %w", err)
+		}
 	}
-	return slotCell{raw: raw, cell: back}, nil
+	return nil
 }
 
 // Remove takes the slot with this ID away and overwrites the old file.
@@ -203,7 +244,7 @@ func (s *Slots) Remove(root Root, id string) error {
 			continue
 		}
 		left = append(left, c)
-		if c.err == nil && c.kind <= KindRecovery {
+		if c.err == nil && c.kind <= lastKind {
 			usable++
 		}
 	}
@@ -254,12 +295,27 @@ func (s *Slots) List() []SlotInfo {
 	defer s.mu.Unlock()
 	infos := make([]SlotInfo, len(s.cells))
 	for i, c := range s.cells {
-		infos[i] = SlotInfo{ID: c.name(i), Kind: c.kind.String(), Created: c.created}
-		if c.err != nil {
-			infos[i] = SlotInfo{ID: c.name(i), Kind: "damaged", Damaged: true}
-		}
+		infos[i] = c.info(i)
 	}
 	return infos
+}
+
+func (c slotCell) info(i int) SlotInfo {
+	if c.err != nil {
+		return SlotInfo{ID: c.name(i), Kind: "damaged", Damaged: true}
+	}
+	info := SlotInfo{ID: c.name(i), Kind: c.kind.String(), Created: c.created}
+	switch c.kind {
+	case KindAge:
+		if b, err := parseAgeBody(c.body); err == nil {
+			info.Recipient = b.recipient
+		}
+	case KindShares:
+		if b, err := parseSharesBody(c.body); err == nil {
+			info.Set, info.Need, info.Of = b.set.String(), b.need, b.of()
+		}
+	}
+	return info
 }
 
 // name is the slot's ID; of a damaged one, whose ID cannot be trusted, its place.

@@ -171,7 +171,7 @@ func TestDamagedSlot(t *testing.T) {
 	}
 	wantErr(t, s.Remove(root, list[1].ID), ErrLastSlot) // the damaged one does not count
 	must(t, s.Remove(root, list[0].ID))
-	must(t, s.Add(root, KeyFile(key)))
+	added(t)(s.Add(root, KeyFile(key)))
 	s = openTestSlots(t, path)
 	_, err = s.Unlock(KeyFile(key))
 	must(t, err)
