@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"holdfast/data"
+	"holdfast/data/cryptfs/disk"
 )
 
 // Config says what to mount.
@@ -20,7 +21,24 @@ type Config struct {
 	Identity string            // bound into every page: "<tenant id>/<environment>" or "system"
 	Keys     data.KeySource    // purpose "pages"
 	OnCommit func(name string) // after each commit that other connections can see; must not block; may be nil
+
+	Durability Durability  // when a commit counts
+	Disk       disk.System // where files lie; nil: the operating system
 }
+
+// Durability says when a commit of a connection counts as made.
+type Durability int
+
+const (
+	// Full is once it returned: SQLite syncs the log with each commit.
+	Full Durability = iota
+	// Shared is once a SyncLog that began after it has returned; before that, a
+	// power cut may take it back. SQLite syncs the log with checkpoints only.
+	Shared
+	// Relaxed is once it returned, but a power cut may take the newest back. What
+	// the process has written outlives the process.
+	Relaxed
+)
 
 func (c Config) validate() error {
 	switch {
@@ -30,6 +48,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("cryptfs: identity %q is empty or holds a bar", c.Identity)
 	case c.Keys == nil:
 		return fmt.Errorf("cryptfs: no key source")
+	case c.Durability < Full || c.Durability > Relaxed:
+		return fmt.Errorf("cryptfs: durability %d is not known", c.Durability)
 	}
 	return nil
 }

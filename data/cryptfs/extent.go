@@ -66,6 +66,9 @@ func (db *database) check() error {
 	if db.checked {
 		return nil
 	}
+	if db.hasLog() {
+		db.track.inherit()
+	}
 	number, err := db.measure()
 	if errors.Is(err, errTorn) {
 		return nil // SQLite finds page 1 in the log, or fails there

@@ -25,7 +25,11 @@ type file struct {
 
 func (f *file) Close() error {
 	f.db.fs.open.Add(-1)
-	return f.File.Close()
+	err := f.File.Close()
+	if f.db.open.Add(-1) == 0 {
+		f.db.dropLog()
+	}
+	return err
 }
 
 // Sync also syncs the folder the first time, for a log whose name is lost in a

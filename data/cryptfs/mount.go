@@ -13,6 +13,8 @@ import (
 
 	"github.com/ncruces/go-sqlite3"
 	"github.com/ncruces/go-sqlite3/vfs"
+
+	"holdfast/data/cryptfs/disk"
 )
 
 // FS is one folder of sealed databases, registered with SQLite under a random
@@ -31,7 +33,12 @@ type FS struct {
 
 // Mount makes the folder if it is missing and registers it with SQLite. Close
 // unregisters it.
-func Mount(c Config) (*FS, error) { return mountOn(vfs.Find("os"), c) }
+func Mount(c Config) (*FS, error) {
+	if c.Disk == nil {
+		c.Disk = disk.OS()
+	}
+	return mountOn(c.Disk.VFS(), c)
+}
 
 // mountOn mounts above another VFS than the operating system's, for tests.
 func mountOn(base vfs.VFS, c Config) (*FS, error) {
@@ -43,6 +50,9 @@ func mountOn(base vfs.VFS, c Config) (*FS, error) {
 		return nil, fmt.Errorf("mount: %w", err)
 	}
 	c.Dir = dir
+	if c.Disk == nil {
+		c.Disk = disk.OS()
+	}
 	fs := &FS{Config: c, name: "holdfast-" + rand.Text(), dbs: map[string]*database{}}
 	vfs.Register(fs.name, sqliteVFS{base, fs})
 	return fs, nil
@@ -74,7 +84,6 @@ const pragmas = `PRAGMA busy_timeout=10000;
 PRAGMA temp_store=MEMORY;
 PRAGMA journal_mode=WAL;
 PRAGMA journal_size_limit=200000000;
-PRAGMA synchronous=FULL;
 PRAGMA foreign_keys=ON;
 PRAGMA trusted_schema=OFF;
 PRAGMA recursive_triggers=ON;`
@@ -91,10 +100,17 @@ func (fs *FS) Init(c *sqlite3.Conn) error {
 			return fmt.Errorf("configure connection: %w", err)
 		}
 	}
-	if err := c.Exec(pragmas); err != nil {
+	if err := c.Exec(pragmas + fs.synchronous()); err != nil {
 		return fmt.Errorf("configure connection: %w", err)
 	}
 	return nil
+}
+
+func (fs *FS) synchronous() string {
+	if fs.Durability == Full {
+		return "PRAGMA synchronous=FULL;"
+	}
+	return "PRAGMA synchronous=NORMAL;"
 }
 
 // connect opens a connection and readies it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/ncruces/go-sqlite3"
@@ -147,13 +148,14 @@ func (f *mainFile) Truncate(size int64) error {
 	return f.refuse(err, "", pages)
 }
 
-// Pragma refuses what would take pages out of our sight: journals other than
-// the log, and temporary files.
+// Pragma refuses what would take pages out of our sight (journals other than
+// the log, and temporary files), and a log that is never synced.
 func (f *mainFile) Pragma(name, value string) (string, error) {
 	switch value = strings.ToLower(value); {
 	case name == "journal_mode" && value != "" && value != "wal",
 		name == "temp_store" && value != "" && value != "memory" && value != "2",
-		name == "page_size" && value != "" && value != "4096":
+		name == "page_size" && value != "" && value != "4096",
+		name == "synchronous" && !slices.Contains([]string{"", "1", "2", "3", "on", "yes", "true", "normal", "full", "extra"}, value):
 		return "", sqlite3.PERM
 	}
 	return "", sqlite3.NOTFOUND

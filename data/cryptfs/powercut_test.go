@@ -13,9 +13,9 @@ import (
 	"github.com/ncruces/go-sqlite3/vfs"
 )
 
-// disk is what would be left after a power cut: per file what was synced, and
+// powerDisk is what would be left after a power cut: per file what was synced, and
 // the writes since, of which any may reach the disk, in part and in any order.
-type disk struct {
+type powerDisk struct {
 	mu     sync.Mutex
 	rand   *rand.Rand
 	synced map[string][]byte
@@ -41,7 +41,7 @@ func (w write) apply(b []byte) []byte {
 }
 
 // step counts an operation, and now and then cuts the power before it.
-func (d *disk) step(name string, w *write) {
+func (d *powerDisk) step(name string, w *write) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.steps--; d.steps == 0 {
@@ -57,7 +57,7 @@ func (d *disk) step(name string, w *write) {
 	}
 }
 
-func (d *disk) survive(b []byte, writes []write) []byte {
+func (d *powerDisk) survive(b []byte, writes []write) []byte {
 	for _, w := range writes {
 		switch d.rand.IntN(3) {
 		case 0:
@@ -72,7 +72,7 @@ func (d *disk) survive(b []byte, writes []write) []byte {
 	return b
 }
 
-func (d *disk) sync(name string, f vfs.File) {
+func (d *powerDisk) sync(name string, f vfs.File) {
 	size, _ := f.Size()
 	b := make([]byte, size)
 	if _, err := f.ReadAt(b, 0); err != nil && err != io.EOF {
@@ -85,7 +85,7 @@ func (d *disk) sync(name string, f vfs.File) {
 
 type cutVFS struct {
 	vfs.VFS
-	disk *disk
+	disk *powerDisk
 }
 
 func (v cutVFS) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.File, vfs.OpenFlag, error) {
@@ -107,7 +107,7 @@ func (v cutVFS) Delete(name string, syncDir bool) error {
 
 type cutFile struct {
 	vfs.File
-	disk *disk
+	disk *powerDisk
 	name string
 }
 
@@ -136,7 +136,7 @@ func (f *cutFile) Sync(flags vfs.SyncFlag) error {
 // and has every acknowledged row.
 func TestPowerCut(t *testing.T) {
 	r, keys, acknowledged, cuts := seeded(t), newRing("a"), 0, 0
-	d := &disk{rand: r, synced: map[string][]byte{}, since: map[string][]write{}}
+	d := &powerDisk{rand: r, synced: map[string][]byte{}, since: map[string][]write{}}
 	fs, err := mountOn(cutVFS{vfs.Find("os"), d}, Config{Dir: t.TempDir(), Identity: "acme/prod", Keys: keys})
 	if err != nil {
 		t.Fatal(err)

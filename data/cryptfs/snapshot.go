@@ -96,7 +96,7 @@ func (t *tracker) end(s *snapshot, ok bool) {
 // handed out that a power cut could still take back.
 func (s *snapshot) handOut(ctx context.Context, db *database, fn func(uint32, []byte) error) error {
 	if s.log != nil {
-		if err := s.log.Sync(); err != nil {
+		if err := db.syncLog(ctx); err != nil {
 			return err
 		}
 	}

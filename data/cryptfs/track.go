@@ -11,13 +11,14 @@ type tracker struct {
 	mu   sync.Mutex
 	cond *sync.Cond // a snapshot read a page, or ended
 
-	on     bool              // a tap is open
-	pages  uint32            // size of the database, in pages
-	dirty  pageSet           // changed since the last snapshot that succeeded
-	frames map[uint32]uint32 // page -> its newest committed frame; absent: in the main file
-	last   uint32            // newest committed frame
-	salt   [8]byte           // generation of the log that frames refers to
-	newest undo              // what the newest commit replaced
+	on              bool              // a tap is open
+	pages           uint32            // size of the database, in pages
+	dirty           pageSet           // changed since the last snapshot that succeeded
+	frames          map[uint32]uint32 // page -> its newest committed frame; absent: in the main file
+	last            uint32            // newest committed frame
+	salt            [8]byte           // generation of the log that frames refers to
+	newest          undo              // what the newest commit replaced
+	commits, onDisk uint64            // how many were written, and how many of them are durable
 
 	checkpointing bool
 	synced        uint32    // newest committed frame when the checkpoint began
@@ -74,6 +75,7 @@ func (t *tracker) reset(salt [8]byte, write func() error) error {
 	}
 	t.forgetFrames()
 	t.salt, t.last, t.newest = salt, 0, undo{}
+	t.onDisk = t.commits // SQLite had synced what it copied
 	return nil
 }
 
@@ -127,6 +129,7 @@ func (t *tracker) commit(salt [8]byte, first uint32, pages []uint32, size uint32
 	defer t.mu.Unlock()
 	t.newest = undo{pages: t.pages, last: t.last, frames: t.newest.frames[:0]}
 	t.salt, t.last = salt, first+uint32(len(pages))-1
+	t.commits++
 	if !t.on {
 		return
 	}
@@ -190,4 +193,42 @@ func (t *tracker) revert() {
 	t.pages, t.last = t.newest.pages, t.newest.last
 	t.dirty.cut(t.pages)
 	t.newest = undo{pages: t.pages, last: t.last}
+	if t.onDisk+1 == t.commits { // the commit that is no more
+		t.onDisk = t.commits
+	}
+}
+
+// commitPoint is how far the log is written.
+type commitPoint struct {
+	n     uint64 // commits
+	salt  [8]byte
+	frame uint32 // the last commit's last
+}
+
+func (t *tracker) written() commitPoint {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return commitPoint{t.commits, t.salt, t.last}
+}
+
+// nowDurable notes a sync that began after a point was reached.
+func (t *tracker) nowDurable(p commitPoint) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.onDisk = max(t.onDisk, p.n)
+}
+
+// durable says whether a power cut would take nothing back.
+func (t *tracker) durable() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.onDisk == t.commits
+}
+
+// inherit takes a log over that lay there before: nobody knows what of it is
+// durable.
+func (t *tracker) inherit() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.commits++
 }

@@ -29,6 +29,8 @@ type database struct {
 	pages *sealer
 	log   *sealer
 	track tracker
+	sync  logSync
+	open  atomic.Int64 // files that SQLite holds open
 
 	extent   atomic.Uint32 // pages that the database file holds for certain
 	checking sync.Mutex
@@ -69,6 +71,11 @@ func (v sqliteVFS) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.Fil
 		return nil, flags, err
 	}
 	db := v.fs.database(name.Database())
+	if db.open.Load() == 0 {
+		if err := db.heal(); err != nil {
+			return nil, flags, err
+		}
+	}
 	if err := db.check(); err != nil {
 		return nil, flags, err
 	}
@@ -77,6 +84,7 @@ func (v sqliteVFS) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.Fil
 		return nil, out, err
 	}
 	v.fs.open.Add(1)
+	db.open.Add(1)
 	f := file{File: base, db: db, newborn: created}
 	if flags&vfs.OPEN_WAL != 0 {
 		main, _ := vfsutil.UnwrapFile[*mainFile](name.DatabaseFile())
@@ -116,7 +124,10 @@ func (v sqliteVFS) Delete(name string, syncDir bool) error {
 		return nil
 	}
 	if path, ok := strings.CutSuffix(name, walSuffix); ok {
-		return v.fs.database(path).track.reset([8]byte{}, func() error { return v.VFS.Delete(name, syncDir) })
+		db := v.fs.database(path)
+		err := db.track.reset([8]byte{}, func() error { return v.VFS.Delete(name, syncDir) })
+		db.dropLog()
+		return err
 	}
 	return v.VFS.Delete(name, syncDir)
 }

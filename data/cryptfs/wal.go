@@ -180,8 +180,9 @@ func (w *walFile) loadSalt() bool {
 func (w *walFile) WriteAt(p []byte, off int64) (int, error) {
 	w.recovering = false
 	frame, in := locate(off)
-	var err error
+	err := w.db.trusted()
 	switch {
+	case err != nil:
 	case off == 0 && len(p) == logHeader:
 		err, frame = w.writeLogHeader(p), 0
 	case off >= logHeader && in == 0 && len(p) == frameHeader:
@@ -273,9 +274,14 @@ func (w *walFile) Truncate(size int64) error {
 
 // Sync that fails undoes the commit it was for.
 func (w *walFile) Sync(flags vfs.SyncFlag) error {
+	if err := w.db.trusted(); err != nil {
+		return w.refuse(err, walSuffix, 0)
+	}
+	upTo := w.db.track.written()
 	err := w.file.Sync(flags)
 	if err != nil {
 		w.abandon()
+		return w.db.syncFailed(err)
 	}
-	return err
+	return w.db.synced(upTo)
 }
