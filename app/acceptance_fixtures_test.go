@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,13 +45,18 @@ func (s *server) fill(tenant string, n int) {
 
 func writeItems(t testing.TB, path string, n int) {
 	t.Helper()
-	var b strings.Builder
+	if err := os.WriteFile(path, itemLines(n), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// itemLines is n records as JSONL.
+func itemLines(n int) []byte {
+	var b bytes.Buffer
 	for i := range n {
 		fmt.Fprintf(&b, `{"n":%d,"name":"item %d","text":"%s"}`+"\n", i, i, strings.Repeat("words ", 40))
 	}
-	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	return b.Bytes()
 }
 
 const password = "a long pass phrase for tests"
