@@ -173,13 +173,18 @@ func (r *Ring) saveUnder(root Root, c content, forget bool) error {
 		return err
 	}
 	after := formatRing(root, c)
-	if forget {
-		return inOrder(path, after, prev, after)
+	switch {
+	case forget:
+		err = inOrder(path, after, prev, after)
+	case before == nil:
+		err = replaceShredding(path, after)
+	default:
+		err = inOrder(prev, before, path, after)
 	}
-	if before == nil {
-		return replaceShredding(path, after)
+	if r.changed != nil { // a write that failed half way may have happened
+		r.changed()
 	}
-	return inOrder(prev, before, path, after)
+	return err
 }
 
 func inOrder(first string, a []byte, second string, b []byte) error {

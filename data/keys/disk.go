@@ -53,6 +53,16 @@ func readPrivate(path string, limit int64) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
+// step is one thing done to the disk.
+type step struct {
+	op       string // write, sync, rename, sync-dir, shred, remove
+	path, to string
+	content  []byte
+}
+
+// watch sees each step once it is done. Only the test of power cuts sets it.
+var watch = func(step) {}
+
 // replaceFile puts content at path so that a crash leaves the old file or the
 // new one, whole, and returns when the new one would survive a power cut.
 func replaceFile(path string, content []byte) error {
@@ -63,6 +73,7 @@ func replaceFile(path string, content []byte) error {
 	if err := os.Rename(tmp, path); err != nil {
 		return errors.Join(err, os.Remove(tmp))
 	}
+	watch(step{op: "rename", path: tmp, to: path})
 	return syncDir(filepath.Dir(path))
 }
 
@@ -73,10 +84,12 @@ func writeTemporary(path string, content []byte) (name string, err error) {
 		return "", err
 	}
 	_, err = f.Write(content)
+	watch(step{op: "write", path: f.Name(), content: content})
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err != nil {
 		return "", errors.Join(err, os.Remove(f.Name()))
 	}
+	watch(step{op: "sync", path: f.Name()})
 	return f.Name(), nil
 }
 
@@ -107,7 +120,19 @@ func syncDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	err = errors.Join(d.Sync(), d.Close())
+	watch(step{op: "sync-dir", path: dir})
+	return err
+}
+
+// removeFile removes a file; none there is no error.
+func removeFile(path string) error {
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	watch(step{op: "remove", path: path})
+	return err
 }
 
 // shred overwrites an open file and closes it. The name may be gone already:
@@ -119,7 +144,9 @@ func shred(f *os.File) error {
 		return errors.Join(err, f.Close())
 	}
 	_, err = f.WriteAt(make([]byte, info.Size()), 0)
-	return errors.Join(err, f.Sync(), f.Close())
+	err = errors.Join(err, f.Sync(), f.Close())
+	watch(step{op: "shred", path: f.Name()})
+	return err
 }
 
 // openForShred opens what shred will overwrite; nil without an error if there

@@ -15,7 +15,7 @@ func refused(err error) bool {
 
 // A cell that parses is written again as the same bytes.
 func FuzzCell(f *testing.F) {
-	golden := readGolden(f, goldenSlots)
+	golden := append(readGolden(f, goldenSlots), readGolden(f, goldenKinds)...)
 	for i := 0; i < len(golden); i += cellSize {
 		f.Add(golden[i : i+cellSize-sumSize])
 	}

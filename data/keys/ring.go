@@ -28,7 +28,8 @@ type Ring struct {
 	dir string
 	now func() time.Time
 
-	change sync.Mutex // held by the one change under way, file included
+	change  sync.Mutex // held by the one change under way, file included
+	changed func()     // told after each change; may be nil
 
 	mu     sync.RWMutex // guards what follows
 	root   Root         // zero once sealed
@@ -175,6 +176,29 @@ func (r *Ring) State(owner Owner) (State, error) {
 		return "", fmt.Errorf("keys of %s: %w", owner, data.ErrNotFound)
 	}
 	return stateOf(ks), nil
+}
+
+// Root is the key above all, for the slots that wrap it; zero once sealed.
+func (r *Ring) Root() Root {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.root
+}
+
+// Serial counts the changes: it goes up by one with each.
+func (r *Ring) Serial() uint64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.serial
+}
+
+// OnChange has fn called after each change that is on disk, before the method
+// that made it returns. fn must be quick and must not ask the ring. Only the last
+// fn counts.
+func (r *Ring) OnChange(fn func()) {
+	r.change.Lock()
+	defer r.change.Unlock()
+	r.changed = fn
 }
 
 // Entries describes all keys by owner, purpose and generation.

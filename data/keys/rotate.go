@@ -38,7 +38,7 @@ func (s *Slots) rotate(ring *Ring, slots []Slot) (Root, error) {
 	if len(slots) == 0 {
 		return Root{}, ErrLastSlot
 	}
-	if err := os.Remove(s.path + nextSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := removeFile(s.path + nextSuffix); err != nil {
 		return Root{}, err
 	}
 	key := random32()
@@ -71,7 +71,7 @@ func takeOver(path string) error {
 	if err := replaceShredding(path, b); err != nil {
 		return err
 	}
-	return os.Remove(path + nextSuffix)
+	return removeFile(path + nextSuffix)
 }
 
 // finishRotation goes on where a crash stopped RotateRoot: the next slots count
