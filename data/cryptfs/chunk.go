@@ -44,10 +44,14 @@ func (c *chunkWriter) Write(p []byte) (int, error) {
 
 // Close writes the last chunk.
 func (c *chunkWriter) Close() error {
-	err := c.flush(true)
+	defer c.drop()
+	return c.flush(true)
+}
+
+// drop gives the buffer back without writing what is in it.
+func (c *chunkWriter) drop() {
 	chunkBuffers.Put(c.buf)
 	c.buf = nil
-	return err
 }
 
 func (c *chunkWriter) flush(last bool) error {
@@ -58,9 +62,15 @@ func (c *chunkWriter) flush(last bool) error {
 	return err
 }
 
+// sealedBytes is what a reader asks of a file.
+type sealedBytes interface {
+	io.ReaderAt
+	io.Closer
+}
+
 // fileReader reads a sealed file. Like any reader it serves one caller at a time.
 type fileReader struct {
-	f     *os.File
+	f     sealedBytes
 	path  string
 	info  data.FileInfo
 	aead  cipher.AEAD
@@ -183,16 +193,24 @@ func (r *fileReader) load(index int64) error {
 
 // Seek is io.Seeker's.
 func (r *fileReader) Seek(offset int64, whence int) (int64, error) {
+	at, err := seek(offset, whence, r.at, r.info.Size)
+	if err == nil {
+		r.at = at
+	}
+	return at, err
+}
+
+// seek gives the new offset in a file of that size.
+func seek(offset int64, whence int, at, size int64) (int64, error) {
 	switch whence {
 	case io.SeekCurrent:
-		offset += r.at
+		offset += at
 	case io.SeekEnd:
-		offset += r.info.Size
+		offset += size
 	}
 	if offset < 0 {
 		return 0, errors.New("seek before the beginning of a file")
 	}
-	r.at = offset
 	return offset, nil
 }
 

@@ -63,16 +63,17 @@ const (
 var emptyETag = strings.Repeat("0", 32)
 
 // OpenFiles opens the folder, made when missing, and removes what was left of
-// writes and uploads that a crash cut short. Identity is bound into every file.
+// writes that a crash cut short; uploads in parts stay. Identity is bound into
+// every file.
 func OpenFiles(dir, identity string, keys data.KeySource) (*Files, error) {
 	if identity == "" || keys == nil {
 		return nil, fmt.Errorf("open files %s: no identity or no keys", dir)
 	}
 	f := &Files{dir: dir, identity: identity, keys: keys}
+	if err := os.RemoveAll(filepath.Join(dir, tempDir)); err != nil {
+		return nil, fmt.Errorf("open files: %w", err)
+	}
 	for _, d := range []string{tempDir, uploadDir} {
-		if err := os.RemoveAll(filepath.Join(dir, d)); err != nil {
-			return nil, fmt.Errorf("open files: %w", err)
-		}
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
 			return nil, fmt.Errorf("open files: %w", err)
 		}

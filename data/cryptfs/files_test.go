@@ -269,15 +269,39 @@ func TestUpload(t *testing.T) {
 	}
 }
 
-func TestUploadEndsWithFiles(t *testing.T) {
+// An upload goes on after a restart, and only one that was long left alone is swept.
+func TestUploadOutlivesItsFiles(t *testing.T) {
 	dir, keys, ctx := t.TempDir(), newRing("a"), context.Background()
 	f := openFiles(t, dir, keys)
-	id, err := f.CreateUpload(ctx, data.FileInfo{Name: "c/r/f"})
+	id, err := f.CreateUpload(ctx, data.FileInfo{Name: "c/r/f", ContentType: "image/png"})
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := f.PutPart(ctx, id, 1, strings.NewReader("first ")); err != nil {
+		t.Fatal(err)
+	}
+	keys.rotate()
 	f = openFiles(t, dir, keys)
-	if err := f.Abort(ctx, id); !errors.Is(err, data.ErrNotFound) {
+	if n, err := f.SweepUploads(ctx, time.Now().Add(-UploadsLast)); n != 0 || err != nil {
+		t.Fatal("a fresh upload was swept:", n, err)
+	}
+	if _, err := f.PutPart(ctx, id, 2, strings.NewReader("second")); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := f.Complete(ctx, id, []int{1, 2}); err != nil || info.ContentType != "image/png" {
+		t.Fatal(info, err)
+	}
+	if got, err := read(f, "c/r/f"); err != nil || string(got) != "first second" {
+		t.Fatalf("%q %v", got, err)
+	}
+	left, err := f.CreateUpload(ctx, data.FileInfo{Name: "c/r/g"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := f.SweepUploads(ctx, time.Now().Add(time.Hour)); n != 1 || err != nil {
+		t.Fatal("swept", n, err)
+	}
+	if err := f.Abort(ctx, left); !errors.Is(err, data.ErrNotFound) {
 		t.Fatal(err)
 	}
 }

@@ -4,11 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"holdfast/data"
 )
@@ -17,7 +20,7 @@ import (
 const MaxPart = 10000
 
 // CreateUpload begins a file that comes in parts and gives the upload's id. An
-// upload does not outlive its Files.
+// upload lasts until Complete, Abort or SweepUploads.
 func (f *Files) CreateUpload(_ context.Context, info data.FileInfo) (string, error) {
 	if err := checkName(info.Name); err != nil {
 		return "", err
@@ -31,9 +34,35 @@ func (f *Files) CreateUpload(_ context.Context, info data.FileInfo) (string, err
 		return "", fmt.Errorf("create upload: %w", err)
 	}
 	if _, err := f.write(f.partPath(id, 0), partInfoOf(id, 0), b); err != nil {
-		return "", fmt.Errorf("create upload: %w", err)
+		return "", fmt.Errorf("create upload: %w", errors.Join(err, os.RemoveAll(f.uploadPath(id))))
 	}
-	return id, nil
+	return id, syncDir(filepath.Join(f.dir, uploadDir))
+}
+
+// UploadsLast is how long an upload that nobody adds to is worth keeping.
+const UploadsLast = 24 * time.Hour
+
+// SweepUploads removes the uploads to which no part came since a time, and tells
+// how many.
+func (f *Files) SweepUploads(ctx context.Context, since time.Time) (removed int, err error) {
+	entries, err := os.ReadDir(filepath.Join(f.dir, uploadDir))
+	if err != nil {
+		return 0, fmt.Errorf("sweep uploads: %w", err)
+	}
+	for _, e := range entries {
+		st, err := e.Info() // a folder's time is that of its last new part
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !st.ModTime().Before(since) {
+			continue
+		}
+		if err == nil {
+			err = f.Abort(ctx, e.Name())
+		}
+		if err != nil && !errors.Is(err, data.ErrNotFound) {
+			return removed, fmt.Errorf("sweep uploads: %w", err)
+		}
+		removed++
+	}
+	return removed, ctx.Err()
 }
 
 // PutPart stores a part, numbered from 1 to MaxPart, in place of what had that

@@ -1,10 +1,8 @@
 package store
 
 import (
-	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"sync/atomic"
 
 	"github.com/pocketbase/pocketbase/apis"
@@ -13,9 +11,9 @@ import (
 )
 
 // PocketBase copies each body so that it can be read twice, and net/http parses
-// forms; both spill to the temporary folder, in clear, beyond 16 MiB. Here bodies
-// stay in memory: a form is parsed before PocketBase sees it, the copy of any
-// other body is told to keep to memory, and the pool's budget bounds it all.
+// forms; both spill to the temporary folder, in clear, beyond 16 MiB. Here a form
+// is read before PocketBase sees it (see intake), the copy of any other body is told
+// to keep to memory, and the pool's budgets bound it all.
 // Within a batch PocketBase builds requests of its own, out of reach of this; so
 // batches are limited to less than 16 MiB (see maxBatchBody).
 
@@ -24,7 +22,7 @@ var (
 	errNoMemory = router.NewApiError(http.StatusServiceUnavailable, "Too many large uploads at once, try again.", nil)
 )
 
-// bodyBudget counts the bytes of bodies in memory.
+// bodyBudget counts the bytes of bodies that are held at once.
 type bodyBudget struct {
 	most int64
 	used atomic.Int64
@@ -54,7 +52,7 @@ type countedBody struct {
 	io.ReadCloser
 	store, pool *bodyBudget
 	limit       int64
-	weight      int64
+	weight      int64 // of a byte in memory; 0: whoever reads counts
 	read, taken int64
 }
 
@@ -63,7 +61,7 @@ func (c *countedBody) Read(p []byte) (int, error) {
 	if c.read += int64(n); c.read > c.limit {
 		return 0, errTooLarge
 	}
-	if n > 0 && !c.take(int64(n)*c.weight) {
+	if n > 0 && c.weight > 0 && !c.take(int64(n)*c.weight) {
 		return 0, errNoMemory
 	}
 	return n, err
@@ -96,40 +94,12 @@ func (s *Store) keepBody(e *core.RequestEvent) (done func(), err error) {
 	if e.Request.ContentLength > limit {
 		return nil, errTooLarge
 	}
+	if isForm(e.Request) {
+		return s.takeForm(e, copied, limit)
+	}
 	counted := &countedBody{ReadCloser: copied.ReadCloser, store: &s.bodies, pool: &s.pool.bodies, limit: limit, weight: jsonWeight}
 	copied.ReadCloser, copied.MaxMemory = counted, limit+1
-	if isForm(e.Request) {
-		counted.weight = 1
-		if err := parseForm(e.Request, copied, counted); err != nil {
-			counted.done()
-			return nil, err
-		}
-	}
 	return counted.done, nil
-}
-
-// parseForm reads a form into memory, past PocketBase's copying reader, and leaves
-// the request as PocketBase finds it after parsing the form by itself.
-func parseForm(r *http.Request, copied *router.RereadableReadCloser, counted *countedBody) error {
-	r.Body = counted
-	err := r.ParseMultipartForm(2 * counted.limit) // more than the body can hold: nothing spills
-	copied.ReadCloser = http.NoBody
-	r.Body = copied
-	if r.ContentLength < 0 {
-		r.ContentLength = counted.read // PocketBase compares it with its own limits
-	}
-	var refused *router.ApiError
-	if errors.As(err, &refused) {
-		return refused
-	}
-	if err != nil {
-		return router.NewBadRequestError("Failed to read the form.", err)
-	}
-	return nil
-}
-
-func isForm(r *http.Request) bool {
-	return strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/form-data")
 }
 
 // smallBody is enough for what anybody may send: a sign-in, a subscription, a
@@ -143,10 +113,13 @@ func (s *Store) bodyLimit(e *core.RequestEvent) int64 {
 	switch e.Request.Pattern {
 	case "POST /api/batch":
 		limit = maxBatchBody
-	case "POST /api/collections/{collection}/records", "PATCH /api/collections/{collection}/records/{id}":
+	case createRecord, updateRecord:
 		c, err := s.app.FindCachedCollectionByNameOrId(e.Request.PathValue("collection"))
 		if err == nil {
 			limit += fieldSizes(c, isForm(e.Request))
+		}
+		if spools(e.Request) {
+			return min(limit, s.pool.config.MaxUpload)
 		}
 	default:
 		if routes[e.Request.Pattern] == Admin {
@@ -155,6 +128,17 @@ func (s *Store) bodyLimit(e *core.RequestEvent) int64 {
 	}
 	return min(limit, s.pool.config.MaxBody)
 }
+
+// spools says that the request's files may go to a spool: where a record is saved,
+// they get their contents back. A batch makes forms of its own out of its parts.
+func spools(r *http.Request) bool {
+	return isForm(r) && (r.Pattern == createRecord || r.Pattern == updateRecord)
+}
+
+const (
+	createRecord = "POST /api/collections/{collection}/records"
+	updateRecord = "PATCH /api/collections/{collection}/records/{id}"
+)
 
 // fieldSizes is what the fields may hold; only a form brings files.
 func fieldSizes(c *core.Collection, form bool) (sum int64) {

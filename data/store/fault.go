@@ -17,9 +17,9 @@ import (
 // whole runs work and fails with the disk's error when the disk failed meanwhile.
 // Another request's failure may be taken for this one's; it is the same disk.
 func (s *Store) whole(work func() error) error {
-	before, _ := s.disk.Failures()
+	before := s.failed()
 	err := work()
-	if after, failure := s.disk.Failures(); after != before {
+	if failure := s.failed().since(before); failure != nil {
 		return errors.Join(err, fmt.Errorf("store %s: %w", s.id, failure))
 	}
 	return err
@@ -30,13 +30,13 @@ func (s *Store) whole(work func() error) error {
 type faultless struct {
 	http.ResponseWriter
 	store   *Store
-	before  int64
+	before  failed
 	begun   bool
 	refused bool
 }
 
 func (s *Store) faultless(w http.ResponseWriter) *faultless {
-	before, _ := s.disk.Failures()
+	before := s.failed()
 	return &faultless{ResponseWriter: w, store: s, before: before}
 }
 
@@ -50,7 +50,7 @@ func (f *faultless) WriteHeader(status int) {
 		return
 	}
 	f.begun = true
-	if count, failure := f.store.disk.Failures(); count != f.before {
+	if failure := f.store.failed().since(f.before); failure != nil {
 		f.refuse(failure)
 		return
 	}

@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"path/filepath"
 	"sync"
 
@@ -18,10 +20,14 @@ type tree struct {
 	once  sync.Once
 	files *cryptfs.Files
 	err   error
+
+	mu       sync.Mutex
+	failures int64
+	failure  error // the last
 }
 
-// filesOf opens a store's files on first use.
-func (p *Pool) filesOf(id data.StoreID) (*cryptfs.Files, error) {
+// treeOf opens a store's files on first use.
+func (p *Pool) treeOf(id data.StoreID) (*tree, error) {
 	p.mu.Lock()
 	t := p.trees[id]
 	if t == nil {
@@ -34,7 +40,69 @@ func (p *Pool) filesOf(id data.StoreID) (*cryptfs.Files, error) {
 		p.forgetFiles(id) // the next caller tries again
 		return nil, fmt.Errorf("files of %s: %w", id, t.err)
 	}
+	return t, nil
+}
+
+// filesOf is treeOf for who wants the files alone.
+func (p *Pool) filesOf(id data.StoreID) (*cryptfs.Files, error) {
+	t, err := p.treeOf(id)
+	if err != nil {
+		return nil, err
+	}
 	return t.files, nil
+}
+
+// answer is a file host's answer. What went wrong with the disk is kept, for
+// PocketBase makes "bad request" of it (see faultless).
+func (t *tree) answer(r *http.Request) *http.Response {
+	res, err := bucket{t.files}.answer(r)
+	if err != nil && !ordinary(err) {
+		t.mu.Lock()
+		t.failures, t.failure = t.failures+1, err
+		t.mu.Unlock()
+	}
+	return res
+}
+
+// ordinary says that an error is about what was asked, not about the disk.
+func ordinary(err error) bool {
+	for _, e := range []error{data.ErrNotFound, errRange, errS3Unsupported, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// failed is what went wrong under a store so far: how often, and what last.
+type failed struct {
+	pages, files int64
+	page, file   error
+}
+
+func (s *Store) failed() (f failed) {
+	f.pages, f.page = s.disk.Failures()
+	s.pool.mu.Lock()
+	t := s.pool.trees[s.id]
+	s.pool.mu.Unlock()
+	if t == nil {
+		return f
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f.files, f.file = t.failures, t.failure
+	return f
+}
+
+// since gives what went wrong since an earlier look, or nil.
+func (f failed) since(before failed) error {
+	switch {
+	case f.pages != before.pages:
+		return f.page
+	case f.files != before.files:
+		return f.file
+	}
+	return nil
 }
 
 func openFiles(c Config, id data.StoreID, dir string) (*cryptfs.Files, error) {

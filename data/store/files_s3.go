@@ -23,15 +23,15 @@ import (
 // Requests never leave the process, so signatures are not looked at.
 type bucket struct{ files *cryptfs.Files }
 
-// answer never fails: errors become S3 answers.
-func (b bucket) answer(r *http.Request) *http.Response {
+// answer makes an S3 answer of an error too, and tells what it was.
+func (b bucket) answer(r *http.Request) (*http.Response, error) {
 	_, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/") // the bucket's name comes first
 	res, err := b.route(r, key)
 	if err != nil {
 		res = failure(r, err)
 	}
 	res.Request = r
-	return res
+	return res, err
 }
 
 func (b bucket) route(r *http.Request, key string) (*http.Response, error) {

@@ -276,20 +276,25 @@ func TestNothingInClearOnDisk(t *testing.T) {
 }
 
 func TestBodiesAreBounded(t *testing.T) {
-	s := newStore(t, func(c *Config) { c.MaxBody, c.BodyMemory = 2<<20, 3<<20 })
+	s := newStore(t, func(c *Config) { c.MaxBody, c.BodyMemory, c.MaxUpload, c.UploadDisk = 2<<20, 3<<20, 2<<20, 3<<20 })
 	addDocs(t, s)
 	g := guest(s)
 	g.must(t, 413, "POST", "/api/collections/docs/records", upload(nil, "doc", "x", make([]byte, 3<<20)))
 	chunked := upload(nil, "doc", "x", make([]byte, 3<<20))
 	chunked.body = io.MultiReader(chunked.body) // hides the length
 	g.must(t, 413, "POST", "/api/collections/docs/records", chunked)
-	if s.pool.bodies.used.Load() != 0 {
-		t.Error("bodies are still counted:", s.pool.bodies.used.Load())
-	}
-	s.pool.bodies.take(2 << 20)
+	s.pool.spooled.take(2 << 20)
 	g.must(t, 503, "POST", "/api/collections/docs/records", upload(nil, "doc", "x", make([]byte, 1<<20+1000)))
-	s.pool.bodies.give(2 << 20)
+	s.pool.spooled.give(2 << 20)
+	s.pool.bodies.take(3 << 20)
+	g.must(t, 503, "POST", "/api/collections/docs/records", upload(nil, "doc", "x", make([]byte, 1000)))
+	s.pool.bodies.give(3 << 20)
 	g.must(t, 200, "POST", "/api/collections/docs/records", upload(nil, "doc", "x", make([]byte, 1<<20+1000)))
+	for name, b := range map[string]*bodyBudget{"memory": &s.bodies, "all memory": &s.pool.bodies, "disk": &s.spooled, "all disk": &s.pool.spooled} {
+		if b.used.Load() != 0 {
+			t.Error("bodies are still counted:", name, b.used.Load())
+		}
+	}
 }
 
 func TestOutboundStaysPublic(t *testing.T) {

@@ -29,6 +29,7 @@ type Store struct {
 	app      *core.BaseApp
 	mux      http.Handler
 	bodies   bodyBudget
+	spooled  bodyBudget
 	actors   sync.Map       // *core.BaseApp -> func() data.Actor
 	connects map[string]int // calls of connect by database; only while opening
 
@@ -46,6 +47,7 @@ func (s *Store) Pages() data.PageSource { return s.pages }
 func (p *Pool) open(ctx context.Context, id data.StoreID, dir string, keys Keys) (_ *Store, err error) {
 	s := &Store{id: id, dir: dir, pool: p, keys: keys, connects: map[string]int{}}
 	s.bodies.most = max(p.bodies.most/storeShare, p.config.MaxBody)
+	s.spooled.most = max(p.spooled.most/storeShare, p.config.MaxUpload)
 	s.closing, s.close = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -90,6 +92,7 @@ func (s *Store) start(ctx context.Context) error {
 	s.bindTriggers()
 	s.bindGuards()
 	s.bindStreams()
+	s.bindIntake()
 	if err := s.app.Bootstrap(); err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
 	}

@@ -72,11 +72,11 @@ func (d *dispatcher) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !hmac.Equal([]byte(pass), []byte(p.filesPass(id))) {
 		return nil, fmt.Errorf("files of a store: %w", ErrReach)
 	}
-	files, err := p.filesOf(id)
+	files, err := p.treeOf(id)
 	if err != nil {
 		return nil, err
 	}
-	return bucket{files}.answer(r), nil
+	return files.answer(r), nil
 }
 
 // What a tenant's settings make PocketBase fetch is read into memory whole: sign-in

@@ -19,6 +19,7 @@ type Pool struct {
 	config   Config
 	template template
 	bodies   bodyBudget
+	spooled  bodyBudget // uploads under way, on disk
 	issued   issued
 
 	label  string   // of the stores' file hosts in this process
@@ -60,7 +61,7 @@ func New(c Config) (*Pool, error) {
 		return nil, fmt.Errorf("store pool: %w", err)
 	}
 	p := &Pool{config: c, stores: map[data.StoreID]*entry{}, trees: map[data.StoreID]*tree{}}
-	p.bodies.most = c.BodyMemory
+	p.bodies.most, p.spooled.most = c.BodyMemory, c.UploadDisk
 	p.template.build = p.buildTemplate
 	_, _ = rand.Read(p.secret[:]) // never fails (crypto/rand)
 	p.label = outbound.join(p)

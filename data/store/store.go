@@ -62,8 +62,10 @@ type Config struct {
 	// an appliance with a relay of its own wants.
 	PrivateMail bool
 
-	MaxBody    int64 // most bytes of one request body; default 128 MiB
+	MaxBody    int64 // most bytes of one request body that is held in memory; default 128 MiB
 	BodyMemory int64 // most bytes of all bodies held in memory at once; default 512 MiB
+	MaxUpload  int64 // most bytes of one form with files, within its fields' limits; default 4 GiB
+	UploadDisk int64 // most bytes of all uploads under way, sealed on disk; default 16 GiB
 }
 
 const (
@@ -71,6 +73,8 @@ const (
 	defaultIdleAfter  = 5 * time.Minute
 	defaultMaxBody    = 128 << 20
 	defaultBodyMemory = 512 << 20
+	defaultMaxUpload  = 4 << 30
+	defaultUploadDisk = 16 << 30
 )
 
 func (c *Config) fill() error {
@@ -93,6 +97,8 @@ func (c *Config) fill() error {
 	c.IdleAfter = positive(c.IdleAfter, defaultIdleAfter)
 	c.MaxBody = positive(c.MaxBody, defaultMaxBody)
 	c.BodyMemory = positive(c.BodyMemory, defaultBodyMemory)
+	c.MaxUpload = positive(c.MaxUpload, defaultMaxUpload)
+	c.UploadDisk = positive(c.UploadDisk, defaultUploadDisk)
 	return nil
 }
 
