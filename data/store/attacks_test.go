@@ -267,3 +267,144 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+// A key for items learns nothing of hidden by setting relations to it: the answer
+// is the same whether the record is there or not.
+func TestRelationsTellNothingOfHiddenRecords(t *testing.T) {
+	s := newStore(t)
+	item, hidden := addHidden(t, s)
+	const missing = "missing00000000"
+	key := keyCaller(s, "k", Reach{Scope: Write, Collections: []string{"items"}})
+	records := "/api/collections/items/records"
+	batch := func(id string) map[string]any {
+		return map[string]any{"requests": []any{map[string]any{"method": "PUT", "url": records, "body": map[string]any{"title": "x", "link": id}}}}
+	}
+	guest(s).must(t, 200, "PATCH", records+"/"+item, map[string]any{"link": ""})
+	for _, try := range []func(id string) reply{
+		func(id string) reply { return key.do("POST", records, map[string]any{"link": id}) },
+		func(id string) reply { return key.do("POST", records, map[string]any{"link": id, "kind": "none"}) },
+		func(id string) reply { return key.do("PATCH", records+"/"+item, map[string]any{"link": id}) },
+		func(id string) reply { return key.do("PATCH", records+"/"+item, map[string]any{"link+": id}) },
+		func(id string) reply { return key.do("PATCH", records+"/"+item, map[string]any{"link": []string{id}}) },
+		func(id string) reply { return key.do("POST", "/api/batch", batch(id)) },
+		func(id string) reply { return importRowAs(t, s, key, map[string]any{"link": id}) },
+	} {
+		there, not := try(hidden), try(missing)
+		if there.code != 400 || there.code != not.code || string(there.body) != string(not.body) {
+			t.Errorf("existing: %d %s; missing: %d %s", there.code, there.body, not.code, not.body)
+		}
+	}
+	key.must(t, 200, "POST", records, map[string]any{"title": "no link"})
+	guest(s).must(t, 200, "PATCH", records+"/"+item, map[string]any{"link": hidden})
+	key.must(t, 200, "PATCH", records+"/"+item, map[string]any{"title": "y", "link": hidden})
+	key.must(t, 200, "PATCH", records+"/"+item, map[string]any{"link-": hidden})
+	keyCaller(s, "all", Reach{Scope: Write}).must(t, 200, "PATCH", records+"/"+item, map[string]any{"link": hidden})
+}
+
+// importRowAs imports one row as a key, and gives its failure as a reply.
+func importRowAs(t *testing.T, s *Store, c caller, row map[string]any) reply {
+	t.Helper()
+	rows := []map[string]any{row}
+	result, err := s.Import(c.ctx, "items", ImportOptions{}, func() (map[string]any, int, error) {
+		if len(rows) == 0 {
+			return nil, 0, io.EOF
+		}
+		row, rows = rows[0], nil
+		return row, 1, nil
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(result.Errors) == 0 {
+		return reply{code: 200}
+	}
+	return reply{code: 400, body: []byte(result.Errors[0].Reason)}
+}
+
+// Nor by deleting: where a record out of reach could refuse, the schema does.
+func TestDeletionTellsNothingOfHiddenRecords(t *testing.T) {
+	for name, hide := range map[string]func(hidden *core.Collection, f *core.RelationField){
+		"required": func(_ *core.Collection, f *core.RelationField) { f.Required = true },
+		"unique":   func(c *core.Collection, f *core.RelationField) { c.AddIndex("idx_h", true, "item", "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			hidden := core.NewBaseCollection("hidden")
+			open(hidden)
+			field := &core.RelationField{Name: "item", CollectionId: collection(t, s, "notes").Id, MaxSelect: 1}
+			hidden.Fields.Add(field)
+			hide(hidden, field)
+			save(t, s, hidden)
+			g := guest(s)
+			wanted, free := g.create(t, "notes", map[string]any{"text": "a"}), g.create(t, "notes", map[string]any{"text": "b"})
+			item := g.create(t, "items", map[string]any{"title": "t"})
+			g.must(t, 200, "PATCH", "/api/collections/notes/records/"+wanted, map[string]any{"item": item})
+			g.create(t, "hidden", map[string]any{"item": wanted})
+			key := keyCaller(s, "k", Reach{Scope: Write, Collections: []string{"notes", "items"}})
+			for _, path := range []string{"notes/records/" + wanted, "notes/records/" + free, "items/records/" + item} { // the item by cascade
+				r := key.must(t, 403, "DELETE", "/api/collections/"+path, nil)
+				if !bytes.Contains(r.body, []byte("outside the API key's reach")) {
+					t.Errorf("%s: %s", path, r.body)
+				}
+			}
+			keyCaller(s, "all", Reach{Scope: Write}).must(t, 204, "DELETE", "/api/collections/notes/records/"+free, nil)
+		})
+	}
+	s := newStore(t) // a relation that lets go refuses nothing
+	item, _ := addHidden(t, s)
+	keyCaller(s, "k", Reach{Scope: Write, Collections: []string{"items"}}).must(t, 204, "DELETE", "/api/collections/items/records/"+item, nil)
+}
+
+// A key keeps to ids: a collection that takes over a name is another one.
+func TestReachIsOfIdsNotOfNames(t *testing.T) {
+	s := newStore(t)
+	ctx := WithReach(t.Context(), Reach{Scope: Read, Collections: []string{"items"}})
+	caller{s: s, ctx: ctx}.must(t, 404, "GET", "/api/collections/items/records", nil)
+}
+
+func TestRefusedListsSayWhatIsWrong(t *testing.T) {
+	s := newStore(t)
+	addHidden(t, s)
+	all, some := keyCaller(s, "all", Reach{Scope: Read}), keyCaller(s, "k", Reach{Scope: Read, Collections: []string{"items"}})
+	for query, want := range map[string]string{
+		"filter=(title='a'":                              "The filter cannot be read: ",
+		"filter=title+=+":                                "The filter cannot be read: ",
+		"filter=nothere='a'":                             "The filter's nothere is no field",
+		"filter=title='a'%26%26'b'=nothere":              "The filter's nothere is no field",
+		"filter=title~nope(1)":                           "The filter cannot be read: ",
+		"sort=nothere":                                   "The list cannot be sorted by nothere.",
+		"sort=title,a,b,c,d,e,f,g,h,i,j":                 "The filter or sort is too long",
+		"filter=" + strings.Repeat("x", 4000) + "%3D'a'": "The filter or sort is too long",
+	} {
+		for _, c := range []caller{guest(s), all, some} {
+			if r := c.must(t, 400, "GET", "/api/collections/items/records?"+query, nil); !bytes.Contains(r.body, []byte(want)) {
+				t.Errorf("%s: %s", query, r.body)
+			}
+		}
+	}
+	for _, like := range []string{"filter=%s.word='a'", "filter=@collection.%s.word?='a'", "filter=%s_via_item.word?='a'"} {
+		there := some.do("GET", "/api/collections/items/records?"+strings.ReplaceAll(like, "%s", "hidden"), nil)
+		not := some.do("GET", "/api/collections/items/records?"+strings.ReplaceAll(like, "%s", "nowhere"), nil)
+		if got := strings.ReplaceAll(string(there.body), "hidden", "nowhere"); got != string(not.body) {
+			t.Errorf("%s: %s and %s", like, got, not.body)
+		}
+	}
+}
+
+// The answer to a change of settings shows no more than the settings themselves.
+func TestSettingsKeepTheFilesPass(t *testing.T) {
+	s := newStore(t)
+	admin := adminOf(s)
+	for _, r := range []reply{
+		admin.must(t, 200, "PATCH", "/api/settings", map[string]any{"meta": map[string]any{"appName": "changed"}}),
+		admin.must(t, 200, "GET", "/api/settings", nil),
+	} {
+		if bytes.Contains(r.body, []byte(s.pool.filesPass(s.id))) || bytes.Contains(r.body, []byte(filesDomain)) {
+			t.Errorf("the answer tells the file host: %s", r.body)
+		}
+		if !bytes.Contains(r.body, []byte(`"appName":"changed"`)) {
+			t.Errorf("not the settings as they are: %s", r.body)
+		}
+	}
+	admin.must(t, 400, "PATCH", "/api/settings", map[string]any{"meta": map[string]any{"appName": ""}})
+}

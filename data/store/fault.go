@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"syscall"
 
+	"github.com/ncruces/go-sqlite3"
+
 	"holdfast/data"
 )
 
@@ -21,6 +23,21 @@ func (s *Store) whole(work func() error) error {
 	err := work()
 	if failure := s.failed().since(before); failure != nil {
 		return errors.Join(err, fmt.Errorf("store %s: %w", s.id, failure))
+	}
+	return err
+}
+
+// nearlyFull is how many free bytes count as none: SQLite's I/O error does not
+// always tell that it was for want of room.
+const nearlyFull = 256 << 10
+
+// toldWhy adds to an error of opening what the disk knows of it.
+func (s *Store) toldWhy(err error) error {
+	if _, failure := s.disk.Failures(); failure != nil {
+		err = errors.Join(err, failure)
+	}
+	if errors.Is(err, sqlite3.IOERR) && diskFull(s.dir) {
+		err = errors.Join(err, syscall.ENOSPC)
 	}
 	return err
 }

@@ -56,6 +56,7 @@ type importer struct {
 	store      *Store
 	collection *core.Collection
 	options    ImportOptions
+	reach      Reach // Public where the caller is the appliance itself
 	report     func(ImportProgress)
 	result     ImportResult
 }
@@ -78,7 +79,7 @@ func (s *Store) Import(ctx context.Context, collection string, o ImportOptions,
 	if report == nil {
 		report = func(ImportProgress) {}
 	}
-	im := &importer{store: s, collection: c, options: o, report: report}
+	im := &importer{store: s, collection: c, options: o, report: report, reach: reachFrom(ctx)}
 	app, done := s.as(ctx)
 	defer done()
 	if err := im.run(ctx, app, rows); err != nil {
@@ -183,8 +184,19 @@ func (im *importer) saveRow(tx core.App, row importRow) (created bool, err error
 	if err != nil {
 		return false, err
 	}
+	if err := im.outward(record); err != nil {
+		return false, err
+	}
 	created = record.IsNew()
 	return created, savepoint(tx, func() error { return tx.Save(record) })
+}
+
+// outward refuses a row that would tell of records out of reach.
+func (im *importer) outward(record *core.Record) error {
+	for name, err := range im.reach.setsOutward(im.store.app, record) {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
 }
 
 func savepoint(tx core.App, fn func() error) error {

@@ -20,6 +20,9 @@ type InstallTarget interface {
 	Pages(ctx context.Context, total uint32, next func(pgno uint32, page []byte) error) error
 	// File writes one file.
 	File(ctx context.Context, info data.FileInfo, r io.Reader) error
+	// Amend has fn change the store when it is whole and before it takes its place,
+	// as the replay of erasures does. fn must not keep the store.
+	Amend(fn func(ctx context.Context, s *Store) error)
 }
 
 // Install makes a store out of another's pages and files, as a restore does: build
@@ -43,10 +46,11 @@ func (p *Pool) install(ctx context.Context, id data.StoreID, reason string, buil
 		return fmt.Errorf("install store %s: %w", id, err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	if err := build(ctx, scratch, &installTarget{config: p.config, id: id, dir: scratch}); err != nil {
+	t := &installTarget{config: p.config, id: id, dir: scratch}
+	if err := build(ctx, scratch, t); err != nil {
 		return fmt.Errorf("install store %s: %w", id, err)
 	}
-	if err := p.renew(ctx, id, scratch, reason); err != nil {
+	if err := p.renew(ctx, id, scratch, reason, t.amend); err != nil {
 		return fmt.Errorf("install store %s: %w", id, err)
 	}
 	return p.moveIn(id, scratch)
@@ -91,19 +95,26 @@ func (p *Pool) moveIn(id data.StoreID, scratch string) error {
 
 // renew opens the new store once, gives it secrets and a life of its own, and
 // tries it through PocketBase.
-func (p *Pool) renew(ctx context.Context, id data.StoreID, dir, reason string) (err error) {
+func (p *Pool) renew(ctx context.Context, id data.StoreID, dir, reason string, amend []func(context.Context, *Store) error) (err error) {
 	s, err := p.open(ctx, id, dir, p.config.Keys)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.shut()) }()
-	if err := beginIncarnation(ctx, s.app, reason, p.config.Clock()); err != nil {
-		return err
-	}
-	if err := s.rotateSecrets(ctx); err != nil {
-		return err
-	}
-	return s.probe(ctx)
+	return s.whole(func() error { // a full disk is told as what it is
+		if err := beginIncarnation(ctx, s.app, reason, p.config.Clock()); err != nil {
+			return err
+		}
+		if err := s.rotateSecrets(ctx); err != nil {
+			return err
+		}
+		for _, fn := range amend {
+			if err := fn(ctx, s); err != nil {
+				return err
+			}
+		}
+		return s.probe(ctx)
+	})
 }
 
 // probe asks PocketBase for its collections and one record of each.

@@ -61,7 +61,7 @@ func (p *Pool) open(ctx context.Context, id data.StoreID, dir string, keys Keys)
 		return nil, err
 	}
 	if err := s.start(ctx); err != nil {
-		return nil, errors.Join(err, s.disk.Fault())
+		return nil, s.toldWhy(err)
 	}
 	return s, nil
 }
@@ -91,6 +91,7 @@ func (s *Store) start(ctx context.Context) error {
 	s.bindActor()
 	s.bindTriggers()
 	s.bindGuards()
+	s.bindRelations()
 	s.bindStreams()
 	s.bindIntake()
 	if err := s.app.Bootstrap(); err != nil {

@@ -23,8 +23,9 @@ const (
 	Admin
 )
 
-// Reach is what a credential may touch. Collections are ids or names; nil means
-// all. System collections are in no credential's reach.
+// Reach is what a credential may touch. Collections are ids, which outlive names
+// (a name that was given up may become another collection's); nil means all.
+// System collections are in no credential's reach.
 type Reach struct {
 	Scope       Scope
 	Collections []string
@@ -52,9 +53,7 @@ func (r Reach) covers(c *core.Collection) bool {
 	if c == nil || c.System && strings.HasPrefix(c.Name, "_") {
 		return false
 	}
-	return r.Collections == nil || slices.ContainsFunc(r.Collections, func(name string) bool {
-		return name == c.Id || strings.EqualFold(name, c.Name)
-	})
+	return r.Collections == nil || slices.Contains(r.Collections, c.Id)
 }
 
 // reachApp is the app as a key's request sees it: collections out of reach do not

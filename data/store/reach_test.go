@@ -144,7 +144,7 @@ func TestKeyStandsAboveRules(t *testing.T) {
 
 func TestBatchKeepsToReach(t *testing.T) {
 	s := newStore(t)
-	_, hidden := addHidden(t, s)
+	id, hidden := addHidden(t, s)
 	key := keyCaller(s, "k", Reach{Scope: Write, Collections: []string{"items"}})
 	request := func(method, path string, body map[string]any) map[string]any {
 		return map[string]any{"requests": []any{
@@ -161,7 +161,7 @@ func TestBatchKeepsToReach(t *testing.T) {
 	wantFeed(t, after(t, s, func() {
 		key.must(t, 200, "POST", "/api/batch", request("POST", "items/records", map[string]any{"title": "c"}))
 	}), "create items by key:k", "create items by key:k")
-	r := key.must(t, 200, "POST", "/api/batch", request("POST", "items/records?expand=link", map[string]any{"link": hidden}))
+	r := key.must(t, 200, "POST", "/api/batch", request("PATCH", "items/records/"+id+"?expand=link", map[string]any{"link": hidden}))
 	if strings.Contains(string(r.body), "xyzzy") {
 		t.Error("a batch expands:", string(r.body))
 	}
@@ -321,7 +321,7 @@ func TestCallsKeepToReach(t *testing.T) {
 	s := newStore(t)
 	none := func() (map[string]any, int, error) { return nil, 0, io.EOF }
 	take := func(map[string]any) error { return nil }
-	ctx := WithReach(t.Context(), Reach{Scope: Read, Collections: []string{"items"}})
+	ctx := keyCaller(s, "k", Reach{Scope: Read, Collections: []string{"items"}}).ctx
 	if err := s.Export(ctx, "items", take); err != nil {
 		t.Error(err)
 	}

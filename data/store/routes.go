@@ -123,7 +123,7 @@ func (s *Store) gate(e *core.RequestEvent) error {
 	if reach.Scope != Public {
 		s.actAsKey(e, app, reach)
 	}
-	return e.Next()
+	return explain(e, e.Next())
 }
 
 // admit compares a key's reach with what the route needs. Schema and settings

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"math"
+	"net/http"
 
 	"github.com/pocketbase/pocketbase/core"
 	"github.com/pocketbase/pocketbase/tools/hook"
@@ -75,7 +76,33 @@ func (s *Store) bindSettings() {
 		unforce(e.Settings, storedDefaults)
 		return e.Next()
 	})
+	s.app.OnSettingsUpdateRequest().BindFunc(answerUnforced)
 }
+
+// answerUnforced gives the answer to a change of settings in PocketBase's place,
+// which would show the forced ones, the pass of the store's files among them.
+func answerUnforced(e *core.SettingsUpdateRequestEvent) error {
+	answer := e.Response
+	defer func() { e.Response = answer }()
+	e.Response = discarded{http.Header{}}
+	if err := e.Next(); err != nil {
+		return err
+	}
+	shown, err := e.App.Settings().Clone()
+	if err != nil {
+		return err
+	}
+	unforce(shown, storedDefaults)
+	e.Response = answer
+	return e.JSON(http.StatusOK, shown)
+}
+
+// discarded is an answer that nobody gets.
+type discarded struct{ header http.Header }
+
+func (d discarded) Header() http.Header         { return d.header }
+func (d discarded) Write(p []byte) (int, error) { return len(p), nil }
+func (d discarded) WriteHeader(int)             {}
 
 func saveUnforced(e *core.ModelEvent) error {
 	settings, ok := e.Model.(*core.Settings)

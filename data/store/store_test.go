@@ -143,7 +143,13 @@ type caller struct {
 
 func guest(s *Store) caller { return caller{s: s, ctx: context.Background()} }
 
+// keyCaller calls as a key of that reach, whose collections are given by name.
 func keyCaller(s *Store, name string, reach Reach) caller {
+	for i, name := range reach.Collections {
+		if c, err := s.app.FindCachedCollectionByNameOrId(name); err == nil {
+			reach.Collections[i] = c.Id
+		}
+	}
 	ctx := data.WithActor(context.Background(), data.Actor{Kind: data.Key, ID: name})
 	return caller{s: s, ctx: WithReach(ctx, reach)}
 }
