@@ -15,6 +15,7 @@ type installTarget struct {
 	id     data.StoreID
 	dir    string
 	files  *cryptfs.Files // opened with the first file
+	amend  []func(context.Context, *Store) error
 }
 
 var _ InstallTarget = (*installTarget)(nil)
@@ -23,6 +24,8 @@ func (t *installTarget) Pages(ctx context.Context, total uint32, next func(uint3
 	c := cryptfs.Config{Dir: t.dir, Identity: t.id.String(), Keys: t.config.Keys.Pages(t.id)}
 	return cryptfs.WriteDatabase(ctx, c, dataFile, total, next)
 }
+
+func (t *installTarget) Amend(fn func(context.Context, *Store) error) { t.amend = append(t.amend, fn) }
 
 func (t *installTarget) File(ctx context.Context, info data.FileInfo, r io.Reader) error {
 	if t.files == nil {
