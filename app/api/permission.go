@@ -29,6 +29,8 @@ const (
 	OperationRead     Permission = "operation.read"
 	OperationCancel   Permission = "operation.cancel"
 	StudioOpen        Permission = "studio.open"
+	CustodyRead       Permission = "custody.read"
+	CustodyManage     Permission = "custody.manage"
 )
 
 // Permissions lists all that a role can hold, in the order they are shown.
@@ -38,6 +40,7 @@ func Permissions() []Permission {
 		DataRead, DataWrite, SchemaManage, KeyManage,
 		SnapshotRead, SnapshotCreate, SnapshotRestore,
 		TargetRead, TargetManage, AuditRead, OperationRead, OperationCancel, StudioOpen,
+		CustodyRead, CustodyManage,
 	}
 }
 
@@ -46,7 +49,7 @@ func Permissions() []Permission {
 // who adds one learns whether there is an account.
 func (p Permission) ApplianceOnly() bool {
 	switch p {
-	case OperatorManage, MemberManage, TenantCreate, TargetManage:
+	case OperatorManage, MemberManage, TenantCreate, TargetManage, CustodyRead, CustodyManage:
 		return true
 	}
 	return false
