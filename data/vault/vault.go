@@ -5,6 +5,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,10 +85,18 @@ func prepare(dir string, keys data.KeySource) ([]byte, error) {
 	if err := room(dir); err != nil {
 		return nil, err
 	}
+	unread := newSealer(keys).checkSums(dir)
+	if unread != nil && !errors.Is(unread, errSums) {
+		return nil, unread
+	}
 	if err := checkFiles(dir); err != nil {
 		return nil, err
 	}
-	return outerKey(dir, keys)
+	outer, err := outerKey(dir, keys)
+	if err := cmp.Or(err, unread); err != nil { // a wrong key is said as such
+		return nil, err
+	}
+	return outer, dropSums(dir)
 }
 
 // settings suit one small store beside others in a process: badger's defaults
@@ -145,7 +154,13 @@ func (v *Vault) Close() error {
 	if err := room(v.db.Opts().Dir); err != nil {
 		return fmt.Errorf("close the vault: %w", err)
 	}
-	return guard(v.db.Close)
+	if err := guard(v.db.Close); err != nil {
+		return err
+	}
+	if v.state.fault.Load() != nil {
+		return nil // a sum would vouch for the damage
+	}
+	return v.sealer.writeSums(v.db.Opts().Dir)
 }
 
 // View runs fn on one consistent state, read-only.
