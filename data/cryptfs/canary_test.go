@@ -48,7 +48,7 @@ func TestCanary(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if files != 3 { // database, log, its index
+	if files != 4 { // database, log, its index, the count of seals
 		t.Errorf("%d files", files)
 	}
 }

@@ -69,6 +69,9 @@ func (db *database) check() error {
 	if db.hasLog() {
 		db.track.inherit()
 	}
+	if err := db.finishRekey(); err != nil {
+		return (&file{db: db}).refuse(err, "", 0)
+	}
 	number, err := db.measure()
 	if errors.Is(err, errTorn) {
 		return nil // SQLite finds page 1 in the log, or fails there

@@ -24,6 +24,7 @@ type ring struct {
 	newest  uint32
 	made    map[uint32][32]byte
 	refusal error
+	dropped uint32 // and all below
 }
 
 func newRing(seed string) *ring { return &ring{seed: seed, newest: 1, made: map[uint32][32]byte{}} }
@@ -32,6 +33,13 @@ func (r *ring) rotate() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.newest++
+}
+
+// drop takes a generation and all before it away.
+func (r *ring) drop(generation uint32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropped = generation
 }
 
 func (r *ring) refuse(err error) {
@@ -52,7 +60,7 @@ func (r *ring) Generation(g uint32) ([32]byte, error) {
 	if r.refusal != nil {
 		return [32]byte{}, r.refusal
 	}
-	if g == 0 || g > r.newest {
+	if g <= r.dropped || g > r.newest {
 		return [32]byte{}, data.ErrNotFound
 	}
 	return r.key(g), nil

@@ -158,5 +158,8 @@ func (fs *FS) Close() error {
 		return fmt.Errorf("unmount %s: %d files are still open", fs.Dir, n)
 	}
 	vfs.Unregister(fs.name)
+	for _, db := range fs.opened() {
+		_ = db.tally.settle() // without it the count is higher by a block
+	}
 	return nil
 }

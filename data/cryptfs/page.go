@@ -59,7 +59,19 @@ func (f *mainFile) done(err error, p []byte, number uint32) (int, error) {
 	return len(p), nil
 }
 
+// readPage reads once more what does not authenticate, for it may be about to be
+// sealed under another key.
 func (f *mainFile) readPage(p []byte, number uint32) error {
+	err := f.tryPage(p, number)
+	if errors.Is(err, errUnsealed) {
+		f.db.inPlace.RLock()
+		defer f.db.inPlace.RUnlock()
+		err = f.tryPage(p, number)
+	}
+	return err
+}
+
+func (f *mainFile) tryPage(p []byte, number uint32) error {
 	n, err := readFull(f.File, p, pagePosition(number))
 	switch {
 	case err == nil:
@@ -125,15 +137,25 @@ func (f *mainFile) writePage(p []byte, number uint32) error {
 	b := borrow()
 	defer b.giveBack()
 	sealed := b.frame[:data.PageSize]
+	f.db.sealing.RLock()
+	defer f.db.sealing.RUnlock()
 	if err := f.db.pages.seal(sealed, p[:pageContent], place{kind: kindPage, number: number}); err != nil {
 		return err
 	}
 	f.db.track.keepPage(number)
-	if _, err := f.File.WriteAt(sealed, pagePosition(number)); err != nil {
+	if err := f.putPage(sealed, number); err != nil {
 		return err
 	}
 	f.db.extent.Store(max(f.db.extent.Load(), number))
 	return nil
+}
+
+// putPage writes a sealed page to its place.
+func (f *mainFile) putPage(sealed []byte, number uint32) error {
+	f.db.inPlace.Lock()
+	defer f.db.inPlace.Unlock()
+	_, err := f.File.WriteAt(sealed, pagePosition(number))
+	return err
 }
 
 // Truncate shortens the file, or lengthens it by empty pages.
@@ -143,9 +165,15 @@ func (f *mainFile) Truncate(size int64) error {
 	if err == nil {
 		f.db.extent.Store(pages)
 		f.db.track.keepAbove(pages)
-		err = f.File.Truncate(size)
+		err = f.cutTo(size)
 	}
 	return f.refuse(err, "", pages)
+}
+
+func (f *mainFile) cutTo(size int64) error {
+	f.db.inPlace.Lock()
+	defer f.db.inPlace.Unlock()
+	return f.File.Truncate(size)
 }
 
 // Pragma refuses what would take pages out of our sight (journals other than

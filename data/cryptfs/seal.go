@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 
 	"holdfast/data"
@@ -48,8 +49,10 @@ var errUnsealed = errors.New("does not authenticate")
 
 // sealer seals and opens the units of one file. It is safe for concurrent use.
 type sealer struct {
-	keys data.KeySource
-	info string
+	keys  data.KeySource
+	info  string
+	tally *tally // counts what is sealed; nil: uncounted
+	part  int    // of the database, for the tally
 
 	mu    sync.RWMutex
 	aeads map[uint32]cipher.AEAD // by generation
@@ -61,10 +64,19 @@ func newSealer(keys data.KeySource, kind, identity, database string) *sealer {
 	return &sealer{keys: keys, info: info, aeads: map[uint32]cipher.AEAD{}}
 }
 
+// counted has a tally count what is sealed.
+func (s *sealer) counted(t *tally, part int) *sealer {
+	s.tally, s.part = t, part
+	return s
+}
+
 // seal writes plain's sealed form into dst, which is at least len(plain)+Reserved
 // long: ciphertext and tag at its beginning, the trailer at its end.
 func (s *sealer) seal(dst, plain []byte, at place) error {
 	generation, aead, err := s.current()
+	if err == nil && s.tally != nil {
+		err = s.tally.take(s.part, generation)
+	}
 	if err != nil {
 		return err
 	}
@@ -129,6 +141,13 @@ func (s *sealer) generation(generation uint32) (cipher.AEAD, error) {
 		return nil, fmt.Errorf("page key of generation %d: %w", generation, err)
 	}
 	return s.derive(generation, key)
+}
+
+// forget drops the keys of the generations before oldest from memory.
+func (s *sealer) forget(oldest uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.aeads, func(generation uint32, _ cipher.AEAD) bool { return generation < oldest })
 }
 
 func (s *sealer) cached(generation uint32) cipher.AEAD {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 
 	"holdfast/data"
 )
@@ -18,6 +19,7 @@ import (
 type snapshot struct {
 	view
 	main, log *os.File
+	inPlace   *sync.RWMutex     // of the database
 	next      int               // of pages, the first not read yet
 	kept      map[uint32][]byte // by page
 	failed    error             // keeping a page failed
@@ -47,7 +49,7 @@ func (db *database) begin() (*snapshot, error) {
 	if !t.on {
 		return nil, errClosed
 	}
-	s := &snapshot{view: t.view(), kept: map[uint32][]byte{}}
+	s := &snapshot{view: t.view(), inPlace: &db.inPlace, kept: map[uint32][]byte{}}
 	if err := s.open(db.path); err != nil {
 		return nil, err
 	}
@@ -175,6 +177,9 @@ func (s *snapshot) image(buf []byte, at pageFrame) ([]byte, error) {
 		return nil, nil
 	case at.inLog():
 		r, off, n = s.log, framePosition(at.frame), frameSize
+	default:
+		s.inPlace.RLock()
+		defer s.inPlace.RUnlock()
 	}
 	_, err := readFull(r, buf[:n], off)
 	return buf[:n], missing(err)

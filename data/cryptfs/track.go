@@ -99,6 +99,13 @@ func (t *tracker) checkpointDone() {
 	t.checkpointing = false
 }
 
+// running is the snapshot under way, or nil.
+func (t *tracker) running() *snapshot {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.current
+}
+
 func (t *tracker) markAll() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

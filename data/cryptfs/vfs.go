@@ -32,6 +32,11 @@ type database struct {
 	sync  logSync
 	open  atomic.Int64 // files that SQLite holds open
 
+	tally    *tally
+	rekeying sync.Mutex   // held by the one Rekey
+	sealing  sync.RWMutex // held for reading from a unit's sealing until it is written
+	inPlace  sync.RWMutex // held to write pages of the database file; see rekeyer
+
 	extent   atomic.Uint32 // pages that the database file holds for certain
 	checking sync.Mutex
 	checked  bool // see check
@@ -46,6 +51,9 @@ func (fs *FS) database(path string) *database {
 		db = &database{fs: fs, name: name, path: path,
 			pages: newSealer(fs.Keys, "db", fs.Identity, name),
 			log:   newSealer(fs.Keys, "wal", fs.Identity, name)}
+		db.tally = newTally(fs, path, name, db.floor)
+		db.pages.counted(db.tally, partPages)
+		db.log.counted(db.tally, partLog)
 		db.track.init()
 		fs.dbs[path] = db
 	}

@@ -179,6 +179,8 @@ func (w *walFile) loadSalt() bool {
 // writes each by itself.
 func (w *walFile) WriteAt(p []byte, off int64) (int, error) {
 	w.recovering = false
+	w.db.sealing.RLock()
+	defer w.db.sealing.RUnlock()
 	frame, in := locate(off)
 	err := w.db.trusted()
 	switch {
