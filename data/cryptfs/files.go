@@ -127,7 +127,7 @@ func (f *Files) write(path string, info data.FileInfo, content []byte) (data.Fil
 
 // store writes a temporary file, syncs it and moves it to its place.
 func (f *Files) store(ctx context.Context, path string, info data.FileInfo, r io.Reader) (data.FileInfo, error) {
-	temp, err := os.OpenFile(filepath.Join(f.dir, tempDir, rand.Text()), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	temp, err := f.newTemp()
 	if err != nil {
 		return info, err
 	}
@@ -139,7 +139,11 @@ func (f *Files) store(ctx context.Context, path string, info data.FileInfo, r io
 	if err = errors.Join(err, temp.Close()); err != nil {
 		return info, err
 	}
-	return info, f.enter(temp.Name(), path)
+	return info, f.settle(ctx, temp.Name(), path)
+}
+
+func (f *Files) newTemp() (*os.File, error) {
+	return os.OpenFile(filepath.Join(f.dir, tempDir, rand.Text()), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
 // fill writes the content, then what could be known only then.
@@ -174,7 +178,11 @@ func (f *Files) fill(ctx context.Context, w *os.File, info data.FileInfo, r io.R
 // enter moves a file to its place and syncs the folders that changed.
 func (f *Files) enter(temp, path string) error {
 	f.tree.Lock()
-	made, err := f.makeDir(filepath.Dir(path))
+	err := f.isCurrent(temp)
+	var made []string
+	if err == nil {
+		made, err = f.makeDir(filepath.Dir(path))
+	}
 	if err == nil {
 		err = os.Rename(temp, path)
 	}
