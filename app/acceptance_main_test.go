@@ -20,45 +20,55 @@ var cycles = flag.Int("holdfast.cycles", 3, "kill -9 this often in each crash te
 func TestMain(m *testing.M) {
 	flag.Parse()
 	code := m.Run()
-	if binary.dir != "" {
-		os.RemoveAll(binary.dir)
-	}
+	usual.remove()
+	moved.remove()
 	os.Exit(code)
 }
 
-// binary is holdfast as its users run it, built when the first test asks.
-var binary struct {
+// binary is holdfast, built when the first test asks.
+type binary struct {
+	args      []string
 	once      sync.Once
 	dir, path string
 	err       error
 }
 
-func holdfast(t testing.TB) string {
+// usual is holdfast as its users run it; moved reads its clock from a file.
+var usual, moved = &binary{}, &binary{args: []string{"-tags", "movedclock"}}
+
+func (b *binary) get(t testing.TB) string {
 	t.Helper()
-	binary.once.Do(func() { binary.path, binary.err = buildBinary() })
-	if binary.err != nil {
-		t.Fatal(binary.err)
+	b.once.Do(func() { b.err = b.build() })
+	if b.err != nil {
+		t.Fatal(b.err)
 	}
-	return binary.path
+	return b.path
 }
 
-func buildBinary() (string, error) {
-	dir, err := os.MkdirTemp("", "holdfast-binary-")
-	if err != nil {
-		return "", err
+func (b *binary) build() (err error) {
+	if b.dir, err = os.MkdirTemp("", "holdfast-binary-"); err != nil {
+		return err
 	}
-	binary.dir = dir
-	path := filepath.Join(dir, "holdfast")
-	args := []string{"build", "-o", path}
+	b.path = filepath.Join(b.dir, "holdfast")
+	args := append([]string{"build", "-o", b.path}, b.args...)
 	if raceEnabled {
 		args = append(args, "-race")
 	}
 	build := exec.Command("go", append(args, "holdfast")...)
 	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build holdfast: %w\n%s", err, out)
+		return fmt.Errorf("build holdfast: %w\n%s", err, out)
 	}
-	return path, nil
+	return nil
 }
+
+func (b *binary) remove() {
+	if b.dir != "" {
+		os.RemoveAll(b.dir)
+	}
+}
+
+// holdfast is for tests that run the binary without a server.
+func holdfast(t testing.TB) string { return usual.get(t) }
 
 // sequential skips a test in the race step of .ci/run: it does one thing after
 // another, and the plain go test runs it.

@@ -26,6 +26,7 @@ type server struct {
 	addr string
 	args []string // further arguments of serve
 	env  []string // further environment
+	bin  *binary
 
 	cmd    *exec.Cmd
 	exited chan struct{}
@@ -36,7 +37,7 @@ type server struct {
 // newServer prepares the folders; start runs it.
 func newServer(t testing.TB) *server {
 	t.Helper()
-	s := &server{t: t, dir: t.TempDir(), addr: freeAddress(t), out: &output{}}
+	s := &server{t: t, dir: t.TempDir(), addr: freeAddress(t), out: &output{}, bin: usual}
 	for _, dir := range []string{"home", "config", "tmp", "work"} {
 		if err := os.Mkdir(filepath.Join(s.dir, dir), 0o700); err != nil {
 			t.Fatal(err)
@@ -52,6 +53,28 @@ func startServer(t testing.TB) *server {
 	s := newServer(t)
 	s.start()
 	return s
+}
+
+// startMoved is a running server whose clock the test sets: pass lets time go by.
+func startMoved(t testing.TB) *server {
+	t.Helper()
+	s := newServer(t)
+	s.bin = moved
+	s.env = append(s.env, "HOLDFAST_CLOCK="+s.clock())
+	s.start()
+	return s
+}
+
+func (s *server) clock() string { return filepath.Join(s.dir, "clock") }
+
+// pass sets the server's clock this far ahead of its real one.
+func (s *server) pass(ahead time.Duration) {
+	s.t.Helper()
+	next := s.clock() + ".new" // renamed, so that it is never read half written
+	err := os.WriteFile(next, []byte(ahead.String()), 0o600)
+	if err := errors.Join(err, os.Rename(next, s.clock())); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 func (s *server) cleanUp() {
@@ -90,7 +113,7 @@ func (s *server) environ() []string {
 }
 
 func (s *server) command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := tied(exec.CommandContext(ctx, holdfast(s.t), args...))
+	cmd := tied(exec.CommandContext(ctx, s.bin.get(s.t), args...))
 	cmd.Env = s.environ()
 	cmd.Dir = filepath.Join(s.dir, "work")
 	cmd.WaitDelay = 10 * time.Second

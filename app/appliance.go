@@ -38,7 +38,7 @@ func OpenAppliance(ctx context.Context, c Config, logger *slog.Logger) (*Applian
 	if err != nil {
 		return nil, err
 	}
-	a := &Appliance{config: c, logger: logger, now: time.Now, folder: f}
+	a := &Appliance{config: c, logger: logger, now: now, folder: f}
 	a.front = newFront(a)
 	if err := a.begin(ctx); err != nil {
 		return nil, errors.Join(err, f.close())

@@ -46,9 +46,11 @@ func (c *clock) loop(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(next.due.Sub(c.now())):
+		case <-time.After(min(next.due.Sub(c.now()), longestWait)):
 		}
-		c.tick(ctx, next)
+		if !next.due.After(c.now()) {
+			c.tick(ctx, next)
+		}
 	}
 }
 

@@ -1,0 +1,40 @@
+package app_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestUndeleteWindowPasses lets the days of the undelete window go by: the keys
+// are destroyed by the clock, and nothing brings the tenant back.
+func TestUndeleteWindowPasses(t *testing.T) {
+	sequential(t)
+	s := startMoved(t)
+	s.filled("acme", 5)
+	s.must("tenant", "delete", "acme", "--yes")
+	s.pass(6 * 24 * time.Hour)
+	if state := answer[struct{ State string }](s, "tenant", "show", "acme").State; state != "parked" {
+		t.Fatalf("after six days it is %s", state)
+	}
+	s.pass(8 * 24 * time.Hour)
+	s.awaitState("acme", "destroyed")
+	d := s.cli("tenant", "undelete", "acme")
+	for strings.Contains(d.stderr, "in use") { // its files are being removed
+		d = s.cli("tenant", "undelete", "acme")
+	}
+	if d.code == 0 || !strings.Contains(d.stderr, "destroyed") {
+		t.Errorf("undelete after the window: %+v", d)
+	}
+}
+
+func (s *server) awaitState(tenant, want string) {
+	s.t.Helper()
+	var got string
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if got = answer[struct{ State string }](s, "tenant", "show", tenant).State; got == want {
+			return
+		}
+	}
+	s.t.Fatalf("%s is %s, not %s", tenant, got, want)
+}
