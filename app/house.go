@@ -78,7 +78,8 @@ func (h *house) openGround(ctx context.Context, a *Appliance) (err error) {
 	h.opened(h.system.Close)
 	h.pool, err = store.New(store.Config{
 		Dir: a.folder.in("stores"), Keys: storeKeys{h.ring}, Clock: a.now, Logger: a.logger,
-		OnCommit: func(id data.StoreID) { h.audit.Nudge(id) },
+		OnCommit:     func(id data.StoreID) { h.audit.Nudge(id) },
+		MemoryBudget: int64(a.config.MemoryBudget), MaxUpload: int64(a.config.MaxUpload),
 	})
 	if err != nil {
 		return fmt.Errorf("open the stores: %w", err)

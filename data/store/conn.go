@@ -12,9 +12,6 @@ import (
 	"holdfast/data"
 )
 
-// cacheKiB is SQLite's page cache per connection; PocketBase's own default.
-const cacheKiB = 32000
-
 // connect is PocketBase's DBConnect. It is called twice for each database: first
 // for the concurrent pool, which only reads, then for the single writer.
 func (s *Store) connect(path string) (*dbx.DB, error) {
@@ -39,7 +36,7 @@ func (s *Store) prepare(c *sqlite3.Conn, reader bool) error {
 	if err := s.addFunctions(c); err != nil {
 		return err
 	}
-	pragmas := fmt.Sprintf("PRAGMA cache_size=-%d; PRAGMA journal_size_limit=200000000;", cacheKiB)
+	pragmas := fmt.Sprintf("PRAGMA cache_size=-%d; PRAGMA journal_size_limit=200000000;", s.pool.config.cacheKiB())
 	if reader {
 		// PocketBase routes by the first word, so WITH ... DELETE lands here.
 		pragmas += "PRAGMA query_only=ON;"

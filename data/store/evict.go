@@ -84,6 +84,8 @@ func (p *Pool) finishClosing(id data.StoreID, e *entry) {
 // the housekeeping of those that stay open. Stores with event streams are in use.
 func (p *Pool) Sweep(now time.Time) {
 	defer p.tend(now)
+	p.reckon(now)
+	p.makeRoom()
 	p.mu.Lock()
 	var idle []data.StoreID
 	for id, e := range p.stores {
@@ -97,9 +99,10 @@ func (p *Pool) Sweep(now time.Time) {
 	}
 }
 
-// makeRoom closes the longest unused store when there are more than MaxOpen. Where
-// all are at work, the limit is exceeded rather than a request cut; stores that
-// are held by event streams alone come last.
+// makeRoom closes the longest unused stores while there are more than MaxOpen, or
+// they weigh more than the memory budget. Where all are at work, the limits are
+// exceeded rather than a request cut; stores that are held by event streams alone
+// come last.
 func (p *Pool) makeRoom() {
 	for {
 		id, e := p.closeLeastUsed()
@@ -115,7 +118,7 @@ func (p *Pool) makeRoom() {
 func (p *Pool) closeLeastUsed() (data.StoreID, *entry) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.stores) <= p.config.MaxOpen {
+	if !p.tooMuch() {
 		return data.StoreID{}, nil
 	}
 	var ids []data.StoreID

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pocketbase/dbx"
 	"github.com/pocketbase/pocketbase/core"
 	_ "github.com/pocketbase/pocketbase/migrations" // PocketBase's system tables
 
@@ -109,24 +108,16 @@ func (s *Store) start(ctx context.Context) error {
 	}
 	var err error
 	s.mux, err = s.newMux()
+	s.dropIdle()
 	return err
 }
 
-// A connection holds up to cacheKiB of pages; PocketBase's 120 a store are meant
-// for a process that has one.
+// PocketBase's 120 connections a store are meant for a process that has one.
 const (
 	maxReaders     = 16
 	maxIdleReaders = 4
 	restAfter      = time.Minute // an unused connection is closed then
 )
-
-func (s *Store) restConnections() {
-	for _, db := range []dbx.Builder{s.app.ConcurrentDB(), s.app.NonconcurrentDB(), s.app.AuxConcurrentDB(), s.app.AuxNonconcurrentDB()} {
-		if pool, ok := db.(*dbx.DB); ok {
-			pool.DB().SetConnMaxIdleTime(restAfter)
-		}
-	}
-}
 
 // shut ends the streams and closes everything that was opened. The folder stays.
 func (s *Store) shut() error {

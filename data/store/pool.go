@@ -42,6 +42,8 @@ type entry struct {
 	streams int // of those, event streams
 	used    time.Time
 	tended  time.Time
+	weighed time.Time
+	weight  int64 // bytes of memory, by the last reckoning
 	closing bool
 	idle    chan struct{} // made while closing; closed when holds reaches 0
 }
@@ -61,7 +63,7 @@ func New(c Config) (*Pool, error) {
 		return nil, fmt.Errorf("store pool: %w", err)
 	}
 	p := &Pool{config: c, stores: map[data.StoreID]*entry{}, trees: map[data.StoreID]*tree{}}
-	p.bodies.most, p.spooled.most = c.BodyMemory, c.UploadDisk
+	p.bodies.most, p.spooled.most = c.BodyMemory, max(c.UploadDisk, c.MaxUpload)
 	p.template.build = p.buildTemplate
 	_, _ = rand.Read(p.secret[:]) // never fails (crypto/rand)
 	p.label = outbound.join(p)
@@ -119,7 +121,7 @@ func (p *Pool) enter(id data.StoreID) (e *entry, mine bool, err error) {
 	if !exists(filepath.Join(p.path(id), dataFile)) {
 		return nil, false, fmt.Errorf("store %s: %w", id, data.ErrNotFound)
 	}
-	e = &entry{ready: make(chan struct{}), gone: make(chan struct{})}
+	e = &entry{ready: make(chan struct{}), gone: make(chan struct{}), weight: storeWeight + connWeight}
 	p.stores[id] = e
 	return e, true, nil
 }
@@ -127,6 +129,7 @@ func (p *Pool) enter(id data.StoreID) (e *entry, mine bool, err error) {
 // bringUp opens a store for everybody who waits for it. The opening outlives the
 // caller that happened to come first.
 func (p *Pool) bringUp(ctx context.Context, id data.StoreID, e *entry) (*Store, error) {
+	p.reckon(p.config.Clock())
 	p.makeRoom()
 	store, err := p.open(context.WithoutCancel(ctx), id, p.path(id), p.config.Keys)
 	p.mu.Lock()

@@ -46,8 +46,13 @@ type Config struct {
 	Keys      Keys             //
 	Clock     func() time.Time // default time.Now
 	Logger    *slog.Logger     // default: nothing is logged
-	MaxOpen   int              // most stores open at once; default 500
+	MaxOpen   int              // most stores open at once; default 1000
 	IdleAfter time.Duration    // a store unused for so long is closed by Sweep; default 5 minutes
+
+	// MemoryBudget is what the open stores may weigh together, in bytes: beyond it
+	// the least recently used close. Running requests are never cut for it. Default:
+	// a quarter of the machine's memory.
+	MemoryBudget int64
 
 	// OnCommit is told of each commit to a store's data.db. It is called from
 	// under the database and must not block. May be nil.
@@ -69,7 +74,7 @@ type Config struct {
 }
 
 const (
-	defaultMaxOpen    = 500
+	defaultMaxOpen    = 1000
 	defaultIdleAfter  = 5 * time.Minute
 	defaultMaxBody    = 128 << 20
 	defaultBodyMemory = 512 << 20
@@ -95,6 +100,9 @@ func (c *Config) fill() error {
 	}
 	c.MaxOpen = positive(c.MaxOpen, defaultMaxOpen)
 	c.IdleAfter = positive(c.IdleAfter, defaultIdleAfter)
+	if c.MemoryBudget <= 0 {
+		c.MemoryBudget = defaultBudget()
+	}
 	c.MaxBody = positive(c.MaxBody, defaultMaxBody)
 	c.BodyMemory = positive(c.BodyMemory, defaultBodyMemory)
 	c.MaxUpload = positive(c.MaxUpload, defaultMaxUpload)
