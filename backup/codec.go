@@ -169,7 +169,7 @@ func (c *Codec) ContentID(chunk []byte) (id string, generation uint32, err error
 
 // SealContent makes the object of a chunk, under the generation that its id is
 // of (h.Generation): the keys may have been rotated since.
-func (c *Codec) SealContent(h Header, id string, chunk []byte) ([]byte, error) {
+func (c *Codec) SealContent(h Header, id Chunk, chunk []byte) ([]byte, error) {
 	key, err := c.keys.Generation(h.Generation)
 	if err != nil {
 		return nil, fmt.Errorf("seal content: %w", err)
@@ -188,8 +188,8 @@ func (c *Codec) contentID(key [32]byte, chunk []byte) (string, error) {
 	return hex.EncodeToString(mac.Sum(nil)), nil
 }
 
-// OpenContent opens the chunk object id and checks that its content has that id.
-func (c *Codec) OpenContent(id string, object []byte) ([]byte, error) {
+// OpenContent opens a chunk's object and checks that its content has that id.
+func (c *Codec) OpenContent(id Chunk, object []byte) ([]byte, error) {
 	h, plain, err := c.Open(ContentName(c.store, id), object)
 	if err != nil {
 		return nil, err
@@ -202,7 +202,7 @@ func (c *Codec) OpenContent(id string, object []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if h.Kind != Files || !hmac.Equal([]byte(got), []byte(id)) {
+	if h.Kind != Files || !hmac.Equal([]byte(got), []byte(id.ID)) {
 		return nil, fmt.Errorf("%w: content does not have the hash in its name", data.ErrTampered)
 	}
 	return plain, nil

@@ -125,7 +125,7 @@ func TestGoldenFormats(t *testing.T) {
 	}
 	exact(t, "manifest.json", body)
 	exact(t, "names.txt", []byte(strings.Join([]string{
-		backup.ManifestName(store, header.Sequence), backup.PartName(store, header), backup.ContentName(store, contentID),
+		backup.ManifestName(store, header.Sequence), backup.PartName(store, header), backup.ContentName(store, backup.Chunk{ID: contentID}),
 	}, "\n")+"\n"))
 	exact(t, "sums.txt", []byte(exampleSums(t)))
 }
@@ -170,10 +170,10 @@ func TestGoldenObjects(t *testing.T) {
 		t.Fatal(err)
 	}
 	content := golden(t, "content.bin", func() []byte {
-		b, err := c.SealContent(backup.Header{Generation: generation, Sequence: 1}, id, []byte("hello"))
+		b, err := c.SealContent(backup.Header{Generation: generation, Sequence: 1}, backup.Chunk{ID: id}, []byte("hello"))
 		return must(t, b, err)
 	})
-	if plain, err := c.OpenContent(id, content); err != nil || string(plain) != "hello" {
+	if plain, err := c.OpenContent(backup.Chunk{ID: id}, content); err != nil || string(plain) != "hello" {
 		t.Errorf("content: %q, %v", plain, err)
 	}
 	exact(t, "content.txt", []byte(id+"\n"))
@@ -238,7 +238,7 @@ func TestBadHeaders(t *testing.T) {
 		want error
 	}{
 		"empty": {nil, backup.ErrFormat}, "short": {header.Format()[:71], backup.ErrFormat}, "magic": {alter(0, 'H'), backup.ErrFormat},
-		"newer": {alter(8, 2), data.ErrNewer}, "kind 0": {alter(9, 0), backup.ErrFormat}, "kind 7": {alter(9, 7), backup.ErrFormat},
+		"newer": {alter(8, 2), data.ErrNewer}, "kind 0": {alter(9, 0), backup.ErrFormat}, "kind 9": {alter(9, 9), backup.ErrFormat},
 		"reserved": {alter(11, 1), backup.ErrFormat}, "reserved 2": {alter(37, 1), backup.ErrFormat}, "negative": {alter(24, 0x80), backup.ErrFormat},
 	} {
 		if _, err := backup.ParseHeader(c.b); !errors.Is(err, c.want) {

@@ -20,10 +20,13 @@ const (
 	Tree     Kind = 4 // changes of the file tree
 	Manifest Kind = 5 // the signed list that makes a snapshot
 	Staging  Kind = 6 // what the shipping side remembers
+
+	MergedKind Kind = 7 // the signed list of a merged segment
+	PruneKind  Kind = 8 // what a prune keeps, and what it is about to delete
 )
 
 func (k Kind) String() string {
-	names := [...]string{1: "pages", 2: "files", 3: "vault", 4: "tree", 5: "manifest", 6: "staging"}
+	names := [...]string{1: "pages", 2: "files", 3: "vault", 4: "tree", 5: "manifest", 6: "staging", 7: "merged", 8: "prune"}
 	if int(k) < len(names) && names[k] != "" {
 		return names[k]
 	}
@@ -111,7 +114,7 @@ func ParseHeader(b []byte) (Header, error) {
 		Part:       binary.BigEndian.Uint32(b[32:]),
 		Previous:   Hash(b[40:72]),
 	}
-	if h.Kind < Pages || h.Kind > Staging || h.Sequence < 0 || b[10]|b[11]|b[36]|b[37]|b[38]|b[39] != 0 {
+	if h.Kind < Pages || h.Kind > PruneKind || h.Sequence < 0 || b[10]|b[11]|b[36]|b[37]|b[38]|b[39] != 0 {
 		return Header{}, fmt.Errorf("%w: bad header", ErrFormat)
 	}
 	return h, nil

@@ -57,6 +57,17 @@ type Ref struct {
 	Part   uint32 `json:"part"`
 	Size   int64  `json:"size"`
 	SHA256 Hash   `json:"sha256"`
+	// First and Last are the page numbers between which the pages of a large part
+	// lie, so that merging can take it over unread. 0 where it does not say.
+	First uint32 `json:"first,omitempty"`
+	Last  uint32 `json:"last,omitempty"`
+}
+
+// SetRange says between which pages the part lies, if it is worth knowing.
+func (r *Ref) SetRange(numbers []uint32) {
+	if len(numbers) >= PagesPerPart/4 {
+		r.First, r.Last = numbers[0], numbers[len(numbers)-1]
+	}
 }
 
 // IsBase reports whether the snapshot holds everything by itself.
@@ -84,7 +95,10 @@ func (c *Codec) SealManifest(s *Snapshot, previous Hash) ([]byte, error) {
 		return nil, fmt.Errorf("manifest of %d bytes is too large", len(body))
 	}
 	h := Header{Kind: Manifest, Epoch: epoch, Sequence: s.Sequence, Previous: previous}
-	name := ManifestName(c.store, s.Sequence)
+	return c.sealSigned(h, ManifestName(c.store, s.Sequence), body)
+}
+
+func (c *Codec) sealSigned(h Header, name string, body []byte) ([]byte, error) {
 	object, err := c.Seal(h, name, body)
 	if err != nil {
 		return nil, err
@@ -117,7 +131,19 @@ func (c *Codec) signed(name string, object []byte) []byte {
 // it and checks that it is what its name says. Errors are Open's;
 // data.ErrTampered also stands for a wrong signature.
 func (c *Codec) OpenManifest(sequence int64, object []byte) (Header, *Snapshot, error) {
-	name := ManifestName(c.store, sequence)
+	h, plain, err := c.openSigned(ManifestName(c.store, sequence), object)
+	if err != nil {
+		return h, nil, err
+	}
+	s, err := ParseSnapshot(plain)
+	if err == nil {
+		err = c.check(s, h, sequence)
+	}
+	return h, s, err
+}
+
+// openSigned checks a signature, then opens what it is for.
+func (c *Codec) openSigned(name string, object []byte) (Header, []byte, error) {
 	h, err := ParseHeader(object)
 	if err != nil {
 		return h, nil, err
@@ -133,15 +159,7 @@ func (c *Codec) OpenManifest(sequence int64, object []byte) (Header, *Snapshot, 
 	if !ed25519.Verify(public, c.signed(name, body), signature) {
 		return h, nil, fmt.Errorf("signature: %w", data.ErrTampered)
 	}
-	_, plain, err := c.Open(name, body)
-	if err != nil {
-		return h, nil, err
-	}
-	s, err := ParseSnapshot(plain)
-	if err == nil {
-		err = c.check(s, h, sequence)
-	}
-	return h, s, err
+	return c.Open(name, body)
 }
 
 // check compares what the manifest says with where it was found.
@@ -176,17 +194,33 @@ func ParseSnapshot(body []byte) (*Snapshot, error) {
 }
 
 func (s *Snapshot) validate() error {
+	if err := s.validState(); err != nil {
+		return err
+	}
+	next := map[Kind]uint32{}
+	for i, o := range s.Objects {
+		if o.Part != next[o.Kind] {
+			return fmt.Errorf("%w: manifest: object %d", ErrFormat, i)
+		}
+		next[o.Kind]++
+	}
+	return validRefs(s.Objects)
+}
+
+func (s *Snapshot) validState() error {
 	_, err := ParseEpoch(s.Epoch)
 	if err != nil || s.Base < 1 || s.Sequence < s.Base || len(s.SumKey) != 32 || s.Files.Count < 0 || s.Files.Bytes < 0 {
 		return fmt.Errorf("%w: manifest: values out of range", ErrFormat)
 	}
-	next := map[Kind]uint32{}
-	for i, o := range s.Objects {
-		inOrder := i == 0 || o.Kind >= s.Objects[i-1].Kind
-		if (o.Kind != Pages && o.Kind != Tree) || !inOrder || o.Part != next[o.Kind] || o.Size < headerSize || o.Size > MaxObject {
+	return nil
+}
+
+func validRefs(refs []Ref) error {
+	for i, o := range refs {
+		inOrder := i == 0 || o.Kind >= refs[i-1].Kind
+		if (o.Kind != Pages && o.Kind != Tree) || !inOrder || o.Size < headerSize || o.Size > MaxObject || o.First > o.Last {
 			return fmt.Errorf("%w: manifest: object %d", ErrFormat, i)
 		}
-		next[o.Kind]++
 	}
 	return nil
 }

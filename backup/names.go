@@ -46,5 +46,28 @@ func PartName(store string, h Header) string {
 	return fmt.Sprintf("%s%s/%016x-%s-%08x", Prefix(store), h.Kind, h.Sequence, h.Epoch, h.Part)
 }
 
+// ParsePartName is the inverse of PartName: kind, epoch, sequence and part.
+func ParsePartName(store, name string) (h Header, err error) {
+	rest, _ := strings.CutPrefix(name, Prefix(store))
+	kind, rest, _ := strings.Cut(rest, "/")
+	for _, k := range [...]Kind{Pages, Tree} {
+		if kind == k.String() {
+			h.Kind = k
+		}
+	}
+	fields := strings.Split(rest, "-")
+	if h.Kind == 0 || len(fields) != 3 {
+		return Header{}, fmt.Errorf("%w: part name %q", ErrFormat, name)
+	}
+	sequence, err1 := strconv.ParseInt(fields[0], 16, 64)
+	epoch, err2 := ParseEpoch(fields[1])
+	part, err3 := strconv.ParseUint(fields[2], 16, 32)
+	h.Sequence, h.Epoch, h.Part = sequence, epoch, uint32(part)
+	if err1 != nil || err2 != nil || err3 != nil || sequence < 1 || PartName(store, h) != name {
+		return Header{}, fmt.Errorf("%w: part name %q", ErrFormat, name)
+	}
+	return h, nil
+}
+
 // ContentName names a chunk of file content by its keyed hash.
-func ContentName(store, id string) string { return Prefix(store) + "files/" + id }
+func ContentName(store string, c Chunk) string { return Prefix(store) + c.Name() }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"holdfast/data"
 )
@@ -43,6 +44,13 @@ func NewSums(key []byte) (*Sums, error) {
 		return nil, fmt.Errorf("page checksums: %w", err)
 	}
 	return &Sums{aead: aead}, nil
+}
+
+// Clone returns a copy that changes by itself.
+func (s *Sums) Clone() *Sums {
+	c := *s
+	c.pages, c.leaves, c.stale = slices.Clone(s.pages), slices.Clone(s.leaves), slices.Clone(s.stale)
+	return &c
 }
 
 // Of computes the checksum of a page without keeping it: the first 8 bytes of

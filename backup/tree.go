@@ -23,6 +23,17 @@ const maxLine = 1 << 20
 type Chunk struct {
 	ID   string `json:"id"`
 	Size int64  `json:"size"`
+	// Copy is the number of the prune after which the content was put again: names
+	// that a prune condemned are not used a second time. 0 for the first.
+	Copy int64 `json:"copy,omitempty"`
+}
+
+// Name is the object's name without the store's prefix.
+func (c Chunk) Name() string {
+	if c.Copy > 0 {
+		return fmt.Sprintf("files/%s-%x", c.ID, c.Copy)
+	}
+	return "files/" + c.ID
 }
 
 // File is one file of the tree.
@@ -103,7 +114,7 @@ func (c Change) validate() error {
 	left := c.Put.Size
 	for i, chunk := range c.Put.Chunks {
 		full := chunk.Size == ChunkSize || i == len(c.Put.Chunks)-1
-		if len(chunk.ID) != 64 || strings.Trim(chunk.ID, "0123456789abcdef") != "" || chunk.Size < 1 || chunk.Size > ChunkSize || !full {
+		if len(chunk.ID) != 64 || strings.Trim(chunk.ID, "0123456789abcdef") != "" || chunk.Copy < 0 || chunk.Size < 1 || chunk.Size > ChunkSize || !full {
 			return fmt.Errorf("%w: tree: chunk %d of %q", ErrFormat, i, c.Put.Name)
 		}
 		left -= chunk.Size
@@ -138,8 +149,19 @@ func NewFileTree() *FileTree {
 	return &FileTree{files: map[string]File{}, digests: map[string]Hash{}}
 }
 
-// Apply carries out changes.
-func (t *FileTree) Apply(changes []Change) error {
+// Clone returns a copy that changes by itself.
+func (t *FileTree) Clone() *FileTree {
+	return &FileTree{files: maps.Clone(t.files), digests: maps.Clone(t.digests), bytes: t.bytes, root: t.root}
+}
+
+// Apply carries out the changes of one snapshot.
+func (t *FileTree) Apply(changes []Change) error { return t.apply(changes, false) }
+
+// ApplyMerged carries out the changes of a stretch of snapshots: one that came
+// and went on the way is dropped though it was never there.
+func (t *FileTree) ApplyMerged(changes []Change) error { return t.apply(changes, true) }
+
+func (t *FileTree) apply(changes []Change, merged bool) error {
 	if len(changes) > 0 {
 		t.root = nil
 	}
@@ -148,7 +170,7 @@ func (t *FileTree) Apply(changes []Change) error {
 			t.bytes -= old.Size
 			delete(t.files, c.Name())
 			delete(t.digests, c.Name())
-		} else if c.Put == nil {
+		} else if c.Put == nil && !merged {
 			return fmt.Errorf("%w: tree: %q dropped but not there", ErrFormat, c.Drop)
 		}
 		if err := t.put(c.Put); err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"holdfast/backup"
+	"holdfast/backup/read"
 	"holdfast/data"
 )
 
@@ -65,8 +66,9 @@ type Status struct {
 // Chain ships one store to one target. It is safe for concurrent use; one Ship
 // runs at a time.
 type Chain struct {
-	cfg   Config
-	codec *backup.Codec
+	cfg    Config
+	codec  *backup.Codec
+	reader *read.Reader
 
 	mu        sync.Mutex
 	state     *state // with the pending snapshot; nil: the next one begins an epoch
@@ -90,14 +92,14 @@ func New(c Config) (*Chain, error) {
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
-	codec, err := backup.NewCodec(c.Store, c.Keys)
+	r, err := read.New(c.Target, c.Store, c.Keys)
 	if err != nil {
 		return nil, fmt.Errorf("open chain: %w", err)
 	}
 	if err := os.MkdirAll(c.Staging, 0o700); err != nil {
 		return nil, fmt.Errorf("open chain: %w", err)
 	}
-	ch := &Chain{cfg: c, codec: codec, restart: errFirst}
+	ch := &Chain{cfg: c, codec: r.Codec(), reader: r, restart: errFirst}
 	if err := ch.load(); err != nil {
 		return nil, fmt.Errorf("open chain: %w", err)
 	}

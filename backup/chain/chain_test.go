@@ -217,8 +217,9 @@ func TestAt(t *testing.T) {
 	for _, c := range []struct {
 		offset time.Duration
 		want   int64
-	}{{time.Second, 1}, {1500 * time.Millisecond, 1}, {9 * time.Second, 9}, {time.Hour, 10}} {
+	}{{time.Second, 1}, {1500 * time.Millisecond, 1}, {9 * time.Second, 9}, {10 * time.Second, 10}, {time.Hour, 10}} {
 		cfg := r.source()
+		cfg.Until = start.Add(time.Hour)
 		cfg.At = start.Add(c.offset)
 		res, err := restore.Run(t.Context(), cfg, backuptest.NewCopied())
 		if err != nil || res.Sequence != c.want {
@@ -230,6 +231,12 @@ func TestAt(t *testing.T) {
 	_, err := restore.Run(t.Context(), cfg, backuptest.NewCopied())
 	if !errors.Is(err, backup.ErrNoSnapshot) || !strings.Contains(err.Error(), start.Add(time.Second).Format(time.RFC3339)) {
 		t.Errorf("before the first: %v", err)
+	}
+	cfg.At = start.Add(11 * time.Second)
+	_, err = restore.Run(t.Context(), cfg, backuptest.NewCopied())
+	var outside *restore.RangeError
+	if !errors.As(err, &outside) || !outside.First.Equal(start.Add(time.Second)) || !outside.Last.Equal(start.Add(10*time.Second)) {
+		t.Errorf("after the last: %v", err)
 	}
 	list, err := restore.List(t.Context(), r.source(), 7, 2)
 	if err != nil || len(list) != 2 || list[0].Sequence != 8 {

@@ -20,7 +20,7 @@ type draft struct {
 	full     bool
 
 	list    backup.PageList
-	queue   []chan []byte // compressed parts in order, sealed one by one
+	queue   []squeezed // parts in order, sealed one by one
 	refs    []backup.Ref
 	link    backup.Hash // last object of the chain
 	sums    []pageSum
@@ -29,6 +29,12 @@ type draft struct {
 	missing int
 	content int64 // bytes of chunks that were put
 	chunks  int
+}
+
+// squeezed is a part that is being compressed.
+type squeezed struct {
+	ref  backup.Ref
+	body chan []byte
 }
 
 // compressing is how many parts are compressed at the same time.
@@ -80,7 +86,7 @@ func emptyState() (*state, error) {
 
 func (d *draft) discard() {
 	for _, q := range d.queue {
-		<-q // the compressor ends
+		<-q.body // the compressor ends
 	}
 	d.queue = nil
 	d.stage.discard()
@@ -107,10 +113,11 @@ func (d *draft) page(pgno uint32, page []byte) error {
 // carries the hash of the one before.
 func (d *draft) flush() error {
 	plain := d.list.Format()
-	d.list = backup.PageList{Numbers: d.list.Numbers[:0], Images: d.list.Images[:0]}
-	q := make(chan []byte, 1)
-	go func() { q <- d.codec.Compress(plain) }()
+	q := squeezed{body: make(chan []byte, 1)}
+	q.ref.SetRange(d.list.Numbers)
+	go func() { q.body <- d.codec.Compress(plain) }()
 	d.queue = append(d.queue, q)
+	d.list = backup.PageList{Numbers: d.list.Numbers[:0], Images: d.list.Images[:0]}
 	if len(d.queue) > compressing {
 		return d.sealPart()
 	}
@@ -118,26 +125,27 @@ func (d *draft) flush() error {
 }
 
 func (d *draft) sealPart() error {
-	compressed := <-d.queue[0]
+	q := d.queue[0]
 	d.queue = d.queue[1:]
-	return d.addPart(backup.Pages, uint32(len(d.refs)), compressed) //nolint:gosec // pages come first
+	q.ref.Kind, q.ref.Part = backup.Pages, uint32(len(d.refs)) //nolint:gosec // pages come first
+	return d.addPart(q.ref, <-q.body)
 }
 
 // addPart seals and stages one object of pages or tree.
-func (d *draft) addPart(kind backup.Kind, part uint32, compressed []byte) error {
+func (d *draft) addPart(ref backup.Ref, compressed []byte) error {
 	h := d.header
-	h.Kind, h.Part, h.Previous = kind, part, d.link
-	name := backup.PartName(d.codec.Store(), h)
-	object, err := d.codec.SealCompressed(h, name, compressed)
+	h.Kind, h.Part, h.Previous = ref.Kind, ref.Part, d.link
+	ref.Name = backup.PartName(d.codec.Store(), h)
+	object, err := d.codec.SealCompressed(h, ref.Name, compressed)
 	if err != nil {
 		return err
 	}
-	hash, err := d.stage.add(name, object)
-	if err != nil {
+	ref.Size = int64(len(object))
+	if ref.SHA256, err = d.stage.add(ref.Name, object); err != nil {
 		return err
 	}
-	d.refs = append(d.refs, backup.Ref{Name: name, Kind: kind, Part: part, Size: int64(len(object)), SHA256: hash})
-	d.link = hash
+	d.refs = append(d.refs, ref)
+	d.link = ref.SHA256
 	return nil
 }
 
@@ -200,7 +208,7 @@ func (d *draft) sealTree() (seen []backup.Change, err error) {
 			return nil, err
 		}
 		seen = append(seen, changes...)
-		if err := d.addPart(backup.Tree, uint32(i), d.codec.Compress(plain)); err != nil { //nolint:gosec // few
+		if err := d.addPart(backup.Ref{Kind: backup.Tree, Part: uint32(i)}, d.codec.Compress(plain)); err != nil { //nolint:gosec // few
 			return nil, err
 		}
 	}

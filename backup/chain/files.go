@@ -10,10 +10,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"holdfast/backup"
+	"holdfast/backup/read"
 	"holdfast/data"
 )
 
@@ -44,12 +46,15 @@ type fileScan struct {
 
 	mu   sync.Mutex
 	puts map[string]backup.File
-	gone map[string]bool // vanished while being read
-	have map[string]bool // chunks put by this scan
+	gone map[string]bool         // vanished while being read
+	have map[string]backup.Chunk // chunks that this scan put or found, by id
+
+	prunes *read.Ledger // as of asked
+	asked  time.Time
 }
 
 func newFileScan(c *Chain, d *draft, tree data.FileTree) *fileScan {
-	return &fileScan{chain: c, d: d, tree: tree, puts: map[string]backup.File{}, gone: map[string]bool{}, have: map[string]bool{}}
+	return &fileScan{chain: c, d: d, tree: tree, puts: map[string]backup.File{}, gone: map[string]bool{}, have: map[string]backup.Chunk{}}
 }
 
 func (f *fileScan) hold() (release func()) {
@@ -183,11 +188,11 @@ func (f *fileScan) file(ctx context.Context, name string) (backup.File, error) {
 		if _, err := io.ReadFull(r, chunk); err != nil {
 			return file, fmt.Errorf("read: %w", err)
 		}
-		id, err := f.chunk(ctx, chunk)
+		put, err := f.chunk(ctx, chunk)
 		if err != nil {
 			return file, err
 		}
-		file.Chunks = append(file.Chunks, backup.Chunk{ID: id, Size: int64(len(chunk))})
+		file.Chunks = append(file.Chunks, put)
 		left -= int64(len(chunk))
 	}
 	return file, nil
@@ -195,36 +200,80 @@ func (f *fileScan) file(ctx context.Context, name string) (backup.File, error) {
 
 // chunk puts a piece of content unless the target has it. Content needs no
 // staging: its name says what it must be, so a crash leaves nothing in the way.
-func (f *fileScan) chunk(ctx context.Context, plain []byte) (string, error) {
+func (f *fileScan) chunk(ctx context.Context, plain []byte) (backup.Chunk, error) {
 	codec := f.chain.codec
 	id, generation, err := codec.ContentID(plain)
-	if err != nil || f.has(id) {
-		return id, err
+	c := backup.Chunk{ID: id, Size: int64(len(plain))}
+	if err != nil {
+		return c, err
+	}
+	if known, ok := f.has(c); ok {
+		return known, nil
 	}
 	h := f.d.header
 	h.Generation, h.Previous = generation, f.d.previous
-	object, err := codec.SealContent(h, id, plain)
-	if err != nil {
-		return "", err
+	for {
+		object, err := codec.SealContent(h, c, plain)
+		if err != nil {
+			return c, err
+		}
+		put, err := f.chain.putContent(ctx, c, object)
+		if err != nil {
+			return c, err
+		}
+		copied, err := f.rely(ctx, c, put)
+		if err != nil {
+			return c, err
+		}
+		if copied == c.Copy {
+			f.mark(c, put, int64(len(object)))
+			return c, nil
+		}
+		c.Copy = copied
 	}
-	put, err := f.chain.putContent(ctx, id, object)
-	if err != nil {
-		return "", err
-	}
-	f.mark(id, put, int64(len(object)))
-	return id, nil
 }
 
-func (f *fileScan) has(id string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.have[id] || f.d.from.chunks[id] > 0
+// rely tells which copy of a content may be referred to: where the target had it
+// already, a prune may have condemned it, and then its name is not used again.
+func (f *fileScan) rely(ctx context.Context, c backup.Chunk, put bool) (int64, error) {
+	if put {
+		return c.Copy, nil
+	}
+	ledger, err := f.ledger(ctx)
+	if err != nil || !ledger.Condemned(backup.ContentName(f.chain.cfg.Store, c)) {
+		return c.Copy, err
+	}
+	return ledger.Number, nil
 }
 
-func (f *fileScan) mark(id string, put bool, size int64) {
+// ledger reads the prunes once for a scan, and again when that was a while ago.
+func (f *fileScan) ledger(ctx context.Context) (*read.Ledger, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.have[id] = true
+	if f.prunes != nil && f.chain.cfg.Clock().Sub(f.asked) < relied/4 {
+		return f.prunes, nil
+	}
+	now := f.chain.cfg.Clock()
+	l, err := f.chain.reader.Ledger(ctx)
+	if err == nil {
+		f.prunes, f.asked = l, now
+	}
+	return l, err
+}
+
+func (f *fileScan) has(c backup.Chunk) (backup.Chunk, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if known, ok := f.have[c.ID]; ok {
+		return known, true
+	}
+	return f.d.from.has(c)
+}
+
+func (f *fileScan) mark(c backup.Chunk, put bool, size int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.have[c.ID] = c
 	if put {
 		f.d.chunks++
 		f.d.content += size
@@ -233,7 +282,7 @@ func (f *fileScan) mark(id string, put bool, size int64) {
 
 // putContent reports whether the object had to be put. One of that name that
 // cannot be opened is replaced: it is of no use to anyone.
-func (c *Chain) putContent(ctx context.Context, id string, object []byte) (bool, error) {
+func (c *Chain) putContent(ctx context.Context, id backup.Chunk, object []byte) (bool, error) {
 	name := backup.ContentName(c.cfg.Store, id)
 	err := c.put(ctx, name, object, backup.PutOptions{IfNoneMatch: true})
 	if !errors.Is(err, data.ErrExists) {

@@ -31,7 +31,8 @@ type state struct {
 	meta
 	sums   *backup.Sums
 	tree   *backup.FileTree
-	chunks map[string]int // content on the target, with the number of its uses
+	chunks map[backup.Chunk]int // content on the target, with the number of its uses
+	copies map[string]int64     // which copy of a content is in use, by its id; absent for the first
 }
 
 // pageSum is the checksum of a changed page.
@@ -52,7 +53,7 @@ func newState(sumKey []byte) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &state{sums: sums, tree: backup.NewFileTree(), chunks: map[string]int{}}
+	s := &state{sums: sums, tree: backup.NewFileTree(), chunks: map[backup.Chunk]int{}, copies: map[string]int64{}}
 	s.SumKey = sumKey
 	return s, nil
 }
@@ -89,17 +90,30 @@ func (s *state) count(changes []backup.Change) {
 	for _, c := range changes {
 		if old, ok := s.tree.Get(c.Name()); ok {
 			for _, chunk := range old.Chunks {
-				if s.chunks[chunk.ID]--; s.chunks[chunk.ID] == 0 {
-					delete(s.chunks, chunk.ID)
+				if s.chunks[chunk]--; s.chunks[chunk] == 0 {
+					delete(s.chunks, chunk)
 				}
 			}
 		}
 		if c.Put != nil {
 			for _, chunk := range c.Put.Chunks {
-				s.chunks[chunk.ID]++
+				s.chunks[chunk]++
+				if chunk.Copy > 0 {
+					s.copies[chunk.ID] = chunk.Copy
+				}
 			}
 		}
 	}
+}
+
+// has finds content that the tree uses.
+func (s *state) has(c backup.Chunk) (backup.Chunk, bool) {
+	for _, c.Copy = range [...]int64{s.copies[c.ID], 0} {
+		if s.chunks[c] > 0 {
+			return c, true
+		}
+	}
+	return c, false
 }
 
 // full is a record that stands for the whole state.

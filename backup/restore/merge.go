@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"holdfast/backup"
+	"holdfast/backup/read"
 	"holdfast/data"
 )
 
@@ -12,9 +13,9 @@ import (
 // base, else zeros. It sums them on the way.
 type merge struct {
 	r     *reader
-	base  *link
-	over  *overlay
-	parts *stream[part]
+	base  *read.Link
+	over  *read.Overlay
+	parts *read.Stream[read.Part]
 	left  int // parts not yet taken
 	part  *backup.PageList
 	at    int // next page of part
@@ -24,7 +25,7 @@ type merge struct {
 	err   error // what next answered
 }
 
-func newMerge(ctx context.Context, r *reader, base, last *link, over *overlay) (*merge, error) {
+func newMerge(ctx context.Context, r *reader, base, last *read.Link, over *read.Overlay) (*merge, error) {
 	sums, err := backup.NewSums(last.SumKey)
 	if err != nil {
 		return nil, err
@@ -37,11 +38,11 @@ func newMerge(ctx context.Context, r *reader, base, last *link, over *overlay) (
 		}
 	}
 	m.left = len(refs)
-	m.parts = ahead(ctx, len(refs), func(ctx context.Context, i int) (part, error) { return r.part(ctx, base, refs[i]) })
+	m.parts = read.Ahead(ctx, len(refs), func(ctx context.Context, i int) (read.Part, error) { return r.Part(ctx, base, refs[i]) })
 	return m, nil
 }
 
-func (m *merge) close() { m.parts.close() }
+func (m *merge) close() { m.parts.Close() }
 
 // next is what the sink calls.
 func (m *merge) next(pgno uint32, page []byte) error {
@@ -68,8 +69,8 @@ func (m *merge) fill(pgno uint32, page []byte) error {
 	if err != nil {
 		return err
 	}
-	inOverlay, err := m.over.get(pgno, page)
-	if err == nil && !inOverlay && (!inBase || pgno > m.over.low) {
+	inOverlay, err := m.over.Get(pgno, page)
+	if err == nil && !inOverlay && (!inBase || pgno > m.over.Low) {
 		clear(page)
 	}
 	return err
@@ -93,16 +94,16 @@ func (m *merge) fromBase(pgno uint32, page []byte) (bool, error) {
 }
 
 func (m *merge) nextPart() error {
-	p, err := m.parts.next()
+	p, err := m.parts.Next()
 	if err != nil {
 		return err
 	}
 	m.left--
-	if first := p.pages.Numbers; len(first) > 0 && first[0] <= m.pgno {
-		return wrong(m.base, "its parts overlap")
+	if first := p.Pages.Numbers; len(first) > 0 && first[0] <= m.pgno {
+		return m.base.Wrong("its parts overlap")
 	}
-	m.r.count(p.size, p.size)
-	m.part, m.at = p.pages, 0
+	m.r.count(p.Ref.Size, p.Ref.Size)
+	m.part, m.at = p.Pages, 0
 	return nil
 }
 

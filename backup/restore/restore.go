@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"holdfast/backup"
+	"holdfast/backup/read"
 	"holdfast/data"
 )
 
@@ -22,13 +23,20 @@ type Config struct {
 	Keys   data.KeySource // purpose "segments"; an archive source reads within the undelete window
 
 	// Of the snapshots that there are: the one of this sequence, else the last
-	// that is not after At, else the newest.
+	// that is not after At, else the newest. An At before the first or after the
+	// last is a *RangeError; Until is a moment up to which the caller knows that
+	// nothing came after the last (a store that lies idle ships nothing).
 	Sequence int64
 	At       time.Time
+	Until    time.Time
 
 	// AtLeast is a sequence known to have been shipped: a chain that ends before
 	// it was cut. 0 if nothing is known.
 	AtLeast int64
+
+	// Sample makes Verify read only so much of the parts, drawn by lot: 0.1 is a
+	// tenth. 0 and 1 are all.
+	Sample float64
 
 	Scratch  string               // folder for sealed temporary files
 	Progress func(done, of int64) // bytes of objects; may be nil; called from one goroutine
@@ -80,22 +88,22 @@ func Run(ctx context.Context, c Config, sink Sink) (Result, error) {
 	return result, nil
 }
 
-func (r *reader) run(ctx context.Context, links []*link, sink Sink) (Result, error) {
+func (r *reader) run(ctx context.Context, links []*read.Link, sink Sink) (Result, error) {
 	last := links[len(links)-1]
 	for _, l := range links {
 		r.expect += l.Bytes()
 	}
-	over, err := newOverlay(r.cfg.Scratch)
+	over, err := read.NewOverlay(r.cfg.Scratch)
 	if err != nil {
 		return Result{}, err
 	}
-	defer over.close()
+	defer over.Close()
 	tree, err := r.changes(ctx, links, over)
 	if err != nil {
 		return Result{}, err
 	}
 	if tree.Root() != last.Files.After {
-		return Result{}, wrong(last, "the file tree is not the one that was shipped")
+		return Result{}, last.Wrong("the file tree is not the one that was shipped")
 	}
 	r.expect += tree.Bytes()
 	if err := r.pages(ctx, links[0], last, over, sink); err != nil {
@@ -112,28 +120,31 @@ func (r *reader) run(ctx context.Context, links []*link, sink Sink) (Result, err
 }
 
 // changes collects the pages that changed after the base, and the file tree.
-func (r *reader) changes(ctx context.Context, links []*link, over *overlay) (*backup.FileTree, error) {
+func (r *reader) changes(ctx context.Context, links []*read.Link, over *read.Overlay) (*backup.FileTree, error) {
 	tree := backup.NewFileTree()
-	over.total, over.low = links[0].Pages.Total, links[0].Pages.Total
+	over.Begin(links[0].Pages.Total)
 	for i, l := range links {
+		r.count(l.Size, 0)
 		if i > 0 {
-			over.resize(l.Pages.Total)
+			over.Resize(min(over.Total, l.Low))
 		}
-		err := r.each(ctx, l, func(ref backup.Ref) bool { return i > 0 || ref.Kind == backup.Tree }, func(p part) error {
-			if p.pages != nil {
-				return over.putAll(p.pages)
+		err := r.Each(ctx, l, func(ref backup.Ref) bool { return i > 0 || ref.Kind == backup.Tree }, func(p read.Part) error {
+			r.count(p.Ref.Size, p.Ref.Size)
+			if p.Pages != nil {
+				return over.PutAll(p.Pages)
 			}
-			return tree.Apply(p.changes)
+			return l.ApplyTree(tree, p.Changes)
 		})
 		if err != nil {
 			return nil, err
 		}
+		over.Resize(l.Pages.Total)
 	}
 	return tree, nil
 }
 
 // pages streams the base, overlaid by what changed, and checks the whole.
-func (r *reader) pages(ctx context.Context, base, last *link, over *overlay, sink Sink) error {
+func (r *reader) pages(ctx context.Context, base, last *read.Link, over *read.Overlay, sink Sink) error {
 	m, err := newMerge(ctx, r, base, last, over)
 	if err != nil {
 		return err
@@ -147,7 +158,7 @@ func (r *reader) pages(ctx context.Context, base, last *link, over *overlay, sin
 		return err
 	}
 	if root != last.Pages.After {
-		return wrong(last, "the database is not the one that was shipped (whole-database checksum)")
+		return last.Wrong("the database is not the one that was shipped (whole-database checksum)")
 	}
 	return nil
 }
@@ -159,8 +170,8 @@ func (r *reader) files(ctx context.Context, tree *backup.FileTree, sink Sink) er
 		f, _ := tree.Get(name)
 		chunks = append(chunks, f.Chunks...)
 	}
-	s := ahead(ctx, len(chunks), func(ctx context.Context, i int) (fetched, error) { return r.content(ctx, chunks[i]) })
-	defer s.close()
+	s := read.Ahead(ctx, len(chunks), func(ctx context.Context, i int) (read.Content, error) { return r.Content(ctx, chunks[i]) })
+	defer s.Close()
 	for _, name := range tree.Names() {
 		f, _ := tree.Get(name)
 		body := &fileBody{r: r, chunks: s, left: len(f.Chunks)}
@@ -178,7 +189,7 @@ func (r *reader) files(ctx context.Context, tree *backup.FileTree, sink Sink) er
 // fileBody reads one file's chunks from the stream of all.
 type fileBody struct {
 	r      *reader
-	chunks *stream[fetched]
+	chunks *read.Stream[read.Content]
 	left   int
 	rest   []byte
 	err    error
@@ -189,22 +200,16 @@ func (b *fileBody) Read(p []byte) (int, error) {
 		if b.left == 0 {
 			return 0, io.EOF
 		}
-		f, err := b.chunks.next()
+		f, err := b.chunks.Next()
 		if err != nil {
 			b.err = err
 			return 0, err
 		}
 		b.left--
-		b.rest = f.plain
-		b.r.count(f.size, int64(len(f.plain)))
+		b.rest = f.Plain
+		b.r.count(f.Size, int64(len(f.Plain)))
 	}
 	n := copy(p, b.rest)
 	b.rest = b.rest[n:]
 	return n, nil
-}
-
-// wrong blames the manifest whose word the objects do not keep.
-func wrong(l *link, what string) error {
-	name := backup.ManifestName(l.Store, l.Sequence)
-	return &backup.ObjectError{Name: name, Err: fmt.Errorf("%w: %s", data.ErrTampered, what)}
 }

@@ -1,4 +1,4 @@
-package restore
+package read
 
 import (
 	"context"
@@ -9,8 +9,8 @@ import (
 // memory to about six times backup.MaxObject and its plaintext.
 const window = 4
 
-// stream hands out results in order while later ones are being fetched.
-type stream[T any] struct {
+// Stream hands out results in order while later ones are being fetched.
+type Stream[T any] struct {
 	queue  chan chan outcome[T]
 	cancel context.CancelFunc
 	ctx    context.Context
@@ -22,9 +22,9 @@ type outcome[T any] struct {
 	err   error
 }
 
-// ahead starts fetching n things. The stream must be closed.
-func ahead[T any](ctx context.Context, n int, get func(ctx context.Context, i int) (T, error)) *stream[T] {
-	s := &stream[T]{queue: make(chan chan outcome[T], window)}
+// Ahead starts fetching n things. The stream must be closed.
+func Ahead[T any](ctx context.Context, n int, get func(ctx context.Context, i int) (T, error)) *Stream[T] {
+	s := &Stream[T]{queue: make(chan chan outcome[T], window)}
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	s.wg.Go(func() {
 		for i := range n {
@@ -43,8 +43,8 @@ func ahead[T any](ctx context.Context, n int, get func(ctx context.Context, i in
 	return s
 }
 
-// next waits for the following result.
-func (s *stream[T]) next() (value T, err error) {
+// Next waits for the following result.
+func (s *Stream[T]) Next() (value T, err error) {
 	select {
 	case slot := <-s.queue:
 		o := <-slot
@@ -54,8 +54,8 @@ func (s *stream[T]) next() (value T, err error) {
 	}
 }
 
-// close ends what is still being fetched and waits for it.
-func (s *stream[T]) close() {
+// Close ends what is still being fetched and waits for it.
+func (s *Stream[T]) Close() {
 	s.cancel()
 	s.wg.Wait()
 }

@@ -1,4 +1,4 @@
-package restore
+package read
 
 import (
 	"crypto/aes"
@@ -7,21 +7,23 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 
 	"holdfast/backup"
 	"holdfast/data"
 )
 
-// overlay holds the newest image of each page that changed after the base, in a
+// Overlay holds the newest image of each page that changed after the base, in a
 // nameless scratch file, sealed under a key that only this process ever has.
-type overlay struct {
+type Overlay struct {
 	f     *os.File
 	aead  cipher.AEAD
 	slots map[uint32]int64 // page to slot
 	count uint64           // writes so far: the nonce, never used twice
-	total uint32           // size of the database so far
-	low   uint32           // base pages above it were cut off at some point
+	Total uint32           // size of the database so far
+	Low   uint32           // base pages above it were cut off at some point
 }
 
 const (
@@ -29,8 +31,9 @@ const (
 	slotSize  = nonceSize + data.PageSize + 16
 )
 
-func newOverlay(dir string) (*overlay, error) {
-	f, err := os.CreateTemp(dir, "restore-")
+// NewOverlay makes the scratch file in a folder (the system's if it is "").
+func NewOverlay(dir string) (*Overlay, error) {
+	f, err := os.CreateTemp(dir, "overlay-")
 	if err != nil {
 		return nil, fmt.Errorf("scratch: %w", err)
 	}
@@ -47,16 +50,17 @@ func newOverlay(dir string) (*overlay, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &overlay{f: f, aead: aead, slots: map[uint32]int64{}}, nil
+	return &Overlay{f: f, aead: aead, slots: map[uint32]int64{}}, nil
 }
 
-func (o *overlay) close() { _ = o.f.Close() }
+// Close gives the scratch file's room back.
+func (o *Overlay) Close() { _ = o.f.Close() }
 
-// resize follows the size of the database: what is cut off is gone, even if
+// Resize follows the size of the database: what is cut off is gone, even if
 // the database grows again.
-func (o *overlay) resize(total uint32) {
-	grew := total >= o.total
-	o.total, o.low = total, min(o.low, total)
+func (o *Overlay) Resize(total uint32) {
+	grew := total >= o.Total
+	o.Total, o.Low = total, min(o.Low, total)
 	if grew {
 		return
 	}
@@ -67,7 +71,14 @@ func (o *overlay) resize(total uint32) {
 	}
 }
 
-func (o *overlay) putAll(l *backup.PageList) error {
+// Begin takes the size of the image that the overlay lies over.
+func (o *Overlay) Begin(total uint32) { o.Total, o.Low = total, total }
+
+// Numbers lists the pages that the overlay has, in order.
+func (o *Overlay) Numbers() []uint32 { return slices.Sorted(maps.Keys(o.slots)) }
+
+// PutAll takes pages.
+func (o *Overlay) PutAll(l *backup.PageList) error {
 	for i, pgno := range l.Numbers {
 		if err := o.put(pgno, l.Image(i)); err != nil {
 			return fmt.Errorf("scratch: %w", err)
@@ -76,7 +87,7 @@ func (o *overlay) putAll(l *backup.PageList) error {
 	return nil
 }
 
-func (o *overlay) put(pgno uint32, image []byte) error {
+func (o *Overlay) put(pgno uint32, image []byte) error {
 	slot, ok := o.slots[pgno]
 	if !ok {
 		slot = int64(o.count)
@@ -92,8 +103,8 @@ func (o *overlay) put(pgno uint32, image []byte) error {
 	return nil
 }
 
-// get fills page and reports whether the overlay has it.
-func (o *overlay) get(pgno uint32, page []byte) (bool, error) {
+// Get fills page and reports whether the overlay has it.
+func (o *Overlay) Get(pgno uint32, page []byte) (bool, error) {
 	slot, ok := o.slots[pgno]
 	if !ok {
 		return false, nil
