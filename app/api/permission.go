@@ -29,6 +29,8 @@ const (
 	OperationRead     Permission = "operation.read"
 	OperationCancel   Permission = "operation.cancel"
 	StudioOpen        Permission = "studio.open"
+	DataErase         Permission = "data.erase"
+	DisposalRead      Permission = "disposal.read"
 	CustodyRead       Permission = "custody.read"
 	CustodyManage     Permission = "custody.manage"
 )
@@ -39,7 +41,7 @@ func Permissions() []Permission {
 		OperatorManage, MemberManage, TenantCreate, TenantRead, TenantDelete, EnvironmentCreate,
 		DataRead, DataWrite, SchemaManage, KeyManage,
 		SnapshotRead, SnapshotCreate, SnapshotRestore,
-		TargetRead, TargetManage, AuditRead, OperationRead, OperationCancel, StudioOpen,
+		TargetRead, TargetManage, AuditRead, OperationRead, OperationCancel, StudioOpen, DataErase, DisposalRead,
 		CustodyRead, CustodyManage,
 	}
 }
@@ -49,7 +51,7 @@ func Permissions() []Permission {
 // who adds one learns whether there is an account.
 func (p Permission) ApplianceOnly() bool {
 	switch p {
-	case OperatorManage, MemberManage, TenantCreate, TargetManage, CustodyRead, CustodyManage:
+	case OperatorManage, MemberManage, TenantCreate, TargetManage, DisposalRead, CustodyRead, CustodyManage:
 		return true
 	}
 	return false
