@@ -48,7 +48,7 @@ func TestCanary(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if files != 4 { // database, log, its index, the count of seals
+	if files != 5 { // database, log, its index, the mark, the count of seals
 		t.Errorf("%d files", files)
 	}
 }

@@ -8,6 +8,7 @@
 package cryptfs
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -24,6 +25,11 @@ type Config struct {
 
 	Durability Durability  // when a commit counts
 	Disk       disk.System // where files lie; nil: the operating system
+
+	// AcceptCutLog opens a database whose log was cut, changed or removed
+	// (ErrCutLog), with the commits that are left, and so gives up those that are
+	// not. For an operator who has no snapshot, on a copy of the folder.
+	AcceptCutLog bool
 }
 
 // Durability says when a commit of a connection counts as made.
@@ -39,6 +45,13 @@ const (
 	// the process has written outlives the process.
 	Relaxed
 )
+
+func (c Config) withDisk() Config {
+	if c.Disk == nil {
+		c.Disk = disk.OS()
+	}
+	return c
+}
 
 func (c Config) validate() error {
 	switch {
@@ -58,15 +71,27 @@ func (c Config) validate() error {
 // data.ErrTampered and reaches the caller of the SQL statement, too.
 type PageError struct {
 	File   string // path of the database or of its write-ahead log
-	Page   uint32 // page number, from 1; for a log the frame number, 0 its header
+	Page   uint32 // page number, from 1; for a log the frame number, 0 its header; for a mark the slot, 0 or 1
 	Reason string
+	cut    bool // it is an ErrCutLog
 }
+
+// ErrCutLog is of a log that ends before commits which were acknowledged, or of a
+// mark that could tell. Restore from a snapshot, or give up what is missing with
+// Config.AcceptCutLog.
+var ErrCutLog = errors.New("acknowledged commits are missing from the log")
+
+// Is says whether the error is an ErrCutLog.
+func (e *PageError) Is(target error) bool { return e.cut && target == ErrCutLog }
 
 // Error names file, page and reason.
 func (e *PageError) Error() string {
 	unit := "page"
-	if strings.HasSuffix(e.File, walSuffix) {
+	switch {
+	case strings.HasSuffix(e.File, walSuffix):
 		unit = "frame"
+	case strings.HasSuffix(e.File, markSuffix):
+		unit = "slot"
 	}
 	return fmt.Sprintf("%s: %s %d: %s: %v", e.File, unit, e.Page, e.Reason, data.ErrTampered)
 }

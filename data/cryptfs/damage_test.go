@@ -251,7 +251,7 @@ func TestDamagedLogHeader(t *testing.T) {
 	dir, keys := t.TempDir(), newRing("a")
 	logged(t, dir, keys)
 	copied := t.TempDir()
-	for _, name := range []string{"data.db", "data.db-wal"} {
+	for _, name := range []string{"data.db", "data.db-wal", "data.db-mark"} {
 		overwrite(t, filepath.Join(copied, name), slurp(t, filepath.Join(dir, name)))
 	}
 	path := filepath.Join(copied, "data.db"+walSuffix)

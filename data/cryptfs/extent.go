@@ -66,20 +66,21 @@ func (db *database) check() error {
 	if db.checked {
 		return nil
 	}
-	if db.hasLog() {
-		db.track.inherit()
-	}
 	if err := db.finishRekey(); err != nil {
 		return (&file{db: db}).refuse(err, "", 0)
 	}
 	number, err := db.measure()
-	if errors.Is(err, errTorn) {
-		return nil // SQLite finds page 1 in the log, or fails there
-	}
-	if err != nil {
+	torn := errors.Is(err, errTorn) // SQLite finds page 1 in the log, or fails there
+	if err != nil && !torn {
 		return (&file{db: db}).refuse(err, "", number)
 	}
-	db.checked = true
+	if !db.admitted {
+		if err := db.admit(); err != nil {
+			return db.refuse(err)
+		}
+		db.admitted = true
+	}
+	db.checked = !torn
 	return nil
 }
 
@@ -90,22 +91,22 @@ var errTorn = errors.New("page 1 is torn")
 // measure compares the length of the file to its page 1; where something is
 // wrong it names the page.
 func (db *database) measure() (page uint32, err error) {
-	r, err := os.Open(db.path)
+	r, err := db.fs.Disk.Open(db.path, os.O_RDONLY, 0)
 	if err != nil {
 		return 1, err
 	}
 	defer r.Close()
-	info, err := r.Stat()
+	size, err := r.Size()
 	if err != nil {
 		return 1, err
 	}
-	if info.Size() == 0 && db.hasLog() { // SQLite would take it for new, and throw the log away
+	if size == 0 && db.hasLog() { // SQLite would take it for new, and throw the log away
 		return 1, fmt.Errorf("is missing where there is a log: %w", errUnsealed)
 	}
-	if info.Size() == 0 {
+	if size == 0 {
 		return 1, nil
 	}
-	have := uint32(info.Size() / data.PageSize)
+	have := uint32(size / data.PageSize)
 	want, err := db.sizeIn(r)
 	if err == nil && have < want {
 		return have + 1, fmt.Errorf("is missing, of %d pages: %w", want, errUnsealed)

@@ -7,68 +7,37 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/ncruces/go-sqlite3/util/vfsutil"
-	"github.com/ncruces/go-sqlite3/vfs"
+	"holdfast/data/cryptfs/faultfs"
 )
 
-// failing is a disk on which, while armed, one write in so many fails: full, in
-// the middle of what was to be written, or at the sync.
-type failingVFS struct {
-	vfs.VFS
-	armed *atomic.Bool
-	rand  *rand.Rand
-	syncs bool // only syncs fail, and all of them
-}
-
-func (v failingVFS) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.File, vfs.OpenFlag, error) {
-	f, flags, err := vfsutil.WrapOpenFilename(v.VFS, name, flags)
-	if err != nil {
-		return f, flags, err
+// failsAtTimes makes, while armed, one write in so many fail: full, in the middle of
+// what was to be written, or at the sync.
+func failsAtTimes(armed *atomic.Bool, r *rand.Rand) faultfs.Plan {
+	return func(c faultfs.Call) error {
+		if !armed.Load() {
+			return nil
+		}
+		switch c.Op {
+		case faultfs.Write:
+			if r.IntN(12) == 0 {
+				return &faultfs.Torn{Bytes: r.IntN(c.Len), Err: syscall.ENOSPC}
+			}
+		case faultfs.Truncate, faultfs.Sync:
+			if r.IntN(12) == 0 {
+				return syscall.EIO
+			}
+		}
+		return nil
 	}
-	return &failingFile{f, v}, flags, nil
-}
-
-type failingFile struct {
-	vfs.File
-	v failingVFS
-}
-
-func (f *failingFile) SharedMemory() vfs.SharedMemory { return vfsutil.WrapSharedMemory(f.File) }
-
-func (f *failingFile) fails() bool {
-	return f.v.armed.Load() && !f.v.syncs && f.v.rand.IntN(12) == 0
-}
-
-func (f *failingFile) WriteAt(p []byte, off int64) (int, error) {
-	if f.fails() {
-		n, _ := f.File.WriteAt(p[:f.v.rand.IntN(len(p))], off)
-		return n, syscall.ENOSPC
-	}
-	return f.File.WriteAt(p, off)
-}
-
-func (f *failingFile) Truncate(size int64) error {
-	if f.fails() {
-		return syscall.EIO
-	}
-	return f.File.Truncate(size)
-}
-
-func (f *failingFile) Sync(flags vfs.SyncFlag) error {
-	if f.fails() || f.v.armed.Load() && f.v.syncs {
-		return syscall.EIO
-	}
-	return f.File.Sync(flags)
 }
 
 // TestFailingDisk: a write that fails is an error, and afterwards database and
 // tap agree still.
 func TestFailingDisk(t *testing.T) {
 	r, armed := seeded(t), new(atomic.Bool)
-	fs, err := mountOn(failingVFS{vfs.Find("os"), armed, r, false}, Config{Dir: t.TempDir(), Identity: "acme/prod", Keys: newRing("a")})
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := faultfs.New()
+	d.Follow(failsAtTimes(armed, r))
+	fs := mountConfig(t, Config{Dir: t.TempDir(), Identity: "acme/prod", Keys: newRing("a"), Disk: d})
 	tap, copied := openTap(t, fs, "data.db"), newReplica()
 	c := connect(t, fs, "data.db")
 	run(t, c, "CREATE TABLE t(id INTEGER PRIMARY KEY, x); CREATE INDEX i ON t(x); PRAGMA cache_size=8; PRAGMA wal_autocheckpoint=30")
@@ -103,10 +72,14 @@ func TestFailingDisk(t *testing.T) {
 // overwritten by the next.
 func TestFailingSync(t *testing.T) {
 	armed := new(atomic.Bool)
-	fs, err := mountOn(failingVFS{vfs.Find("os"), armed, nil, true}, Config{Dir: t.TempDir(), Identity: "acme/prod", Keys: newRing("a")})
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := faultfs.New()
+	d.Follow(func(c faultfs.Call) error {
+		if armed.Load() && c.Op == faultfs.Sync {
+			return syscall.EIO
+		}
+		return nil
+	})
+	fs := mountConfig(t, Config{Dir: t.TempDir(), Identity: "acme/prod", Keys: newRing("a"), Disk: d})
 	tap, copied := openTap(t, fs, "data.db"), newReplica()
 	c, other := connect(t, fs, "data.db"), connect(t, fs, "data.db")
 	run(t, c, "PRAGMA wal_autocheckpoint=0; CREATE TABLE t(x); CREATE TABLE u(x); INSERT INTO u VALUES(1)")

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/ncruces/go-sqlite3"
 	"github.com/ncruces/go-sqlite3/util/vfsutil"
@@ -28,6 +29,7 @@ func (f *file) Close() error {
 	err := f.File.Close()
 	if f.db.open.Add(-1) == 0 {
 		f.db.dropLog()
+		f.db.mark.rest()
 	}
 	return err
 }
@@ -37,7 +39,7 @@ func (f *file) Close() error {
 func (f *file) Sync(flags vfs.SyncFlag) error {
 	err := f.File.Sync(flags)
 	if err == nil && f.newborn {
-		err = syncDir(filepath.Dir(f.db.path))
+		err = f.db.fs.Disk.SyncDir(filepath.Dir(f.db.path))
 		f.newborn = err != nil
 	}
 	return f.refuse(err, "", 0)
@@ -92,12 +94,24 @@ func (f *file) refuse(err error, suffix string, number uint32) error {
 	if err == nil || err == io.EOF {
 		return err
 	}
-	if !errors.Is(err, errUnsealed) {
+	e := new(PageError)
+	switch {
+	case errors.As(err, &e):
+	case errors.Is(err, errUnsealed):
+		e = &PageError{File: f.db.path + suffix, Page: number, Reason: err.Error()}
+	default:
 		f.db.fs.failed(err)
-		return err
+		return full(err)
 	}
-	e := &PageError{File: f.db.path + suffix, Page: number, Reason: err.Error()}
 	f.db.fs.fault.Store(e)
 	f.db.fs.failed(e)
 	return vfs.SystemError(e, sqlite3.IOERR_DATA)
+}
+
+// full tells SQLite of a full disk, which it must not take for a broken one.
+func full(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return vfs.SystemError(err, sqlite3.FULL)
+	}
+	return err
 }

@@ -49,7 +49,9 @@ func TestGolden(t *testing.T) {
 
 func writeGolden(t *testing.T) {
 	dir, keys := t.TempDir(), newRing(goldenSeed)
-	c := connect(t, mount(t, dir, keys), "data.db")
+	fs := mount(t, dir, keys)
+	fs.boot = [16]byte{} // of no system
+	c := connect(t, fs, "data.db")
 	run(t, c, "CREATE TABLE t(x); INSERT INTO t VALUES('in the database'); PRAGMA wal_checkpoint(TRUNCATE)")
 	run(t, c, "INSERT INTO t VALUES('in the log')")
 	put(t, openFiles(t, filepath.Join(dir, "files"), keys), "col/rec/golden.txt", []byte("golden"))
@@ -81,6 +83,18 @@ func TestSpecification(t *testing.T) {
 		t.Fatalf("frame header: %x", fh)
 	}
 	spell(t, key, nil, info, frame[64:], 4064, "F", salt, 1)
+
+	mark, newest := slurp(t, goldenDir+"/data.db-mark"), []byte{}
+	for slot := range uint32(2) {
+		got := spell(t, key, nil, "holdfast/cryptfs/v1|mark|acme/prod|data.db", mark[slot*4096:][:96], 64, "M", make([]byte, 8), slot)
+		if bytes.Compare(got[:8], newest) > 0 {
+			newest = got
+		}
+	}
+	synced := binary.BigEndian.Uint32(newest[24:])
+	if !bytes.Equal(newest[8:16], salt) || int(synced) != (len(wal)-64)/4160 || newest[48] != 1 {
+		t.Fatalf("mark: %x", newest)
+	}
 }
 
 // spell opens one unit: n bytes of ciphertext, the tag, and the trailer (nonce

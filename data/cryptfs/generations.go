@@ -173,7 +173,7 @@ func (db *database) sideGenerations() (in []uint32) {
 	}{{sealsSuffix, data.PageSize}, {rekeySuffix, 0}} {
 		in = append(in, trailingGenerations(db.path+f.suffix, f.unit)...)
 	}
-	return in
+	return append(in, db.mark.generations()...)
 }
 
 // trailingGenerations reads the trailers of a file's units, or of the file as one

@@ -100,7 +100,7 @@ func (db *database) runRound(r *round) {
 
 func (db *database) syncOnce() error {
 	log, err := db.openLog()
-	upTo := db.track.written()
+	upTo := db.point()
 	if err == nil {
 		err = log.Sync()
 	} else if !errors.Is(err, os.ErrNotExist) {
@@ -133,10 +133,15 @@ func (db *database) openLog() (disk.File, error) {
 }
 
 // synced notes that the log is durable up to a commit.
-func (db *database) synced(upTo commitPoint) error {
-	db.track.nowDurable(upTo)
+func (db *database) synced(upTo markPoint) error {
+	if err := db.mark.raise(upTo, true); err != nil {
+		return err
+	}
+	db.track.nowDurable(upTo.commitPoint)
 	return nil
 }
+
+func (db *database) point() markPoint { return db.mark.point(&db.track) }
 
 // syncFailed gives the log up, if commits depend on the sync that failed.
 func (db *database) syncFailed(err error) error {

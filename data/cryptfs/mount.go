@@ -13,8 +13,6 @@ import (
 
 	"github.com/ncruces/go-sqlite3"
 	"github.com/ncruces/go-sqlite3/vfs"
-
-	"holdfast/data/cryptfs/disk"
 )
 
 // FS is one folder of sealed databases, registered with SQLite under a random
@@ -24,6 +22,7 @@ type FS struct {
 	name  string
 	fault atomic.Pointer[PageError]
 	open  atomic.Int64 // files that SQLite holds open
+	boot  [16]byte     // see bootID
 
 	mu       sync.Mutex
 	dbs      map[string]*database // by path
@@ -34,14 +33,6 @@ type FS struct {
 // Mount makes the folder if it is missing and registers it with SQLite. Close
 // unregisters it.
 func Mount(c Config) (*FS, error) {
-	if c.Disk == nil {
-		c.Disk = disk.OS()
-	}
-	return mountOn(c.Disk.VFS(), c)
-}
-
-// mountOn mounts above another VFS than the operating system's, for tests.
-func mountOn(base vfs.VFS, c Config) (*FS, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
@@ -49,12 +40,10 @@ func mountOn(base vfs.VFS, c Config) (*FS, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mount: %w", err)
 	}
+	c = c.withDisk()
 	c.Dir = dir
-	if c.Disk == nil {
-		c.Disk = disk.OS()
-	}
-	fs := &FS{Config: c, name: "holdfast-" + rand.Text(), dbs: map[string]*database{}}
-	vfs.Register(fs.name, sqliteVFS{base, fs})
+	fs := &FS{Config: c, name: "holdfast-" + rand.Text(), boot: bootID(), dbs: map[string]*database{}}
+	vfs.Register(fs.name, sqliteVFS{c.Disk.VFS(), fs})
 	return fs, nil
 }
 
@@ -160,6 +149,7 @@ func (fs *FS) Close() error {
 	vfs.Unregister(fs.name)
 	for _, db := range fs.opened() {
 		_ = db.tally.settle() // without it the count is higher by a block
+		db.mark.rest()
 	}
 	return nil
 }

@@ -138,7 +138,7 @@ func (r *rekeyer) run(ctx context.Context) error {
 	}
 	r.db.pages.forget(r.target)
 	r.db.log.forget(r.target)
-	return r.db.tally.renew(r.target)
+	return errors.Join(r.db.tally.renew(r.target), r.db.mark.renew(r.target))
 }
 
 // snapshotEnds waits for the snapshot under way, which may hold sealed images of

@@ -234,8 +234,9 @@ func (t *tracker) durable() bool {
 
 // inherit takes a log over that lay there before: nobody knows what of it is
 // durable.
-func (t *tracker) inherit() {
+func (t *tracker) inherit(salt [8]byte, last uint32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.commits++
+	t.salt, t.last, t.newest = salt, last, undo{pages: t.pages, last: last}
 }

@@ -46,7 +46,7 @@ func (x *transaction) complete() bool { return x.frame != 0 && x.salted && x.pag
 
 // noteHeader follows a frame header that was written. SQLite reads a frame just
 // before it when it only fills in salt and checksum.
-func (w *walFile) noteHeader(p []byte, frame uint32) {
+func (w *walFile) noteHeader(p []byte, frame uint32) error {
 	page, size := binary.BigEndian.Uint32(p), binary.BigEndian.Uint32(p[4:])
 	salted := [8]byte(p[8:16]) != [8]byte{}
 	switch filledIn := w.reread == frame; {
@@ -59,20 +59,21 @@ func (w *walFile) noteHeader(p []byte, frame uint32) {
 		w.tx.header(frame, page, size, salted)
 	}
 	w.reread = 0
-	w.commitIfComplete()
+	return w.commitIfComplete()
 }
 
 // notePage follows a frame's page that was written.
-func (w *walFile) notePage(frame uint32) {
-	if frame == w.tx.frame {
-		w.tx.paged = true
-		w.commitIfComplete()
+func (w *walFile) notePage(frame uint32) error {
+	if frame != w.tx.frame {
+		return nil
 	}
+	w.tx.paged = true
+	return w.commitIfComplete()
 }
 
-func (w *walFile) commitIfComplete() {
+func (w *walFile) commitIfComplete() error {
 	if !w.tx.complete() {
-		return
+		return nil
 	}
 	n := w.tx.frame - w.tx.first + 1
 	w.db.track.commit(w.salt, w.tx.first, w.tx.pages[:n], w.tx.size)
@@ -80,6 +81,10 @@ func (w *walFile) commitIfComplete() {
 	if w.main != nil {
 		w.main.committed = true
 	}
+	if w.db.fs.Durability == Relaxed { // nobody waits for a sync
+		return w.db.mark.raise(w.db.point(), false)
+	}
+	return nil
 }
 
 // abandon takes back the commit whose sync failed, and all that is in flight.

@@ -29,6 +29,7 @@ type database struct {
 	pages *sealer
 	log   *sealer
 	track tracker
+	mark  *mark
 	sync  logSync
 	open  atomic.Int64 // files that SQLite holds open
 
@@ -40,6 +41,7 @@ type database struct {
 	extent   atomic.Uint32 // pages that the database file holds for certain
 	checking sync.Mutex
 	checked  bool // see check
+	admitted bool // see admit
 }
 
 func (fs *FS) database(path string) *database {
@@ -50,7 +52,8 @@ func (fs *FS) database(path string) *database {
 		name := filepath.Base(path)
 		db = &database{fs: fs, name: name, path: path,
 			pages: newSealer(fs.Keys, "db", fs.Identity, name),
-			log:   newSealer(fs.Keys, "wal", fs.Identity, name)}
+			log:   newSealer(fs.Keys, "wal", fs.Identity, name),
+			mark:  newMark(fs, path, name)}
 		db.tally = newTally(fs, path, name, db.floor)
 		db.pages.counted(db.tally, partPages)
 		db.log.counted(db.tally, partLog)
@@ -74,11 +77,14 @@ func (v sqliteVFS) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.Fil
 	if filepath.Dir(name.Database()) != v.fs.Dir {
 		return nil, flags, sqlite3.CANTOPEN
 	}
-	created, err := create(name.String(), flags)
+	db := v.fs.database(name.Database())
+	if err := db.conceive(flags); err != nil {
+		return nil, flags, err
+	}
+	created, err := v.fs.create(name.String(), flags)
 	if err != nil {
 		return nil, flags, err
 	}
-	db := v.fs.database(name.Database())
 	if db.open.Load() == 0 {
 		if err := db.heal(); err != nil {
 			return nil, flags, err
@@ -103,11 +109,11 @@ func (v sqliteVFS) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.Fil
 
 // create makes the file for its owner alone, where SQLite would leave that to
 // the process's mask.
-func create(path string, flags vfs.OpenFlag) (bool, error) {
+func (fs *FS) create(path string, flags vfs.OpenFlag) (bool, error) {
 	if flags&vfs.OPEN_CREATE == 0 {
 		return false, nil
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := fs.Disk.Open(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return false, nil
 	}
@@ -133,7 +139,10 @@ func (v sqliteVFS) Delete(name string, syncDir bool) error {
 	}
 	if path, ok := strings.CutSuffix(name, walSuffix); ok {
 		db := v.fs.database(path)
-		err := db.track.reset([8]byte{}, func() error { return v.VFS.Delete(name, syncDir) })
+		err := db.mark.begin([8]byte{})
+		if err == nil {
+			err = db.track.reset([8]byte{}, func() error { return v.VFS.Delete(name, syncDir) })
+		}
 		db.dropLog()
 		return err
 	}

@@ -65,11 +65,11 @@ func (w *walFile) ReadAt(p []byte, off int64) (int, error) {
 	if errors.Is(err, errUnsealed) && w.loadSalt() {
 		n, err = w.readFrame(p, frame, in) // another connection had begun a new generation
 	}
-	switch {
-	case w.recovering && errors.Is(err, errUnsealed): // torn, or left of an older generation: the log ends here
+	switch must := !w.recovering || w.db.mark.counts(w.salt, frame); {
+	case !must && errors.Is(err, errUnsealed): // torn, or left of an older generation: the log ends here
 		clear(p)
 		return len(p), nil
-	case !w.recovering && err == io.EOF:
+	case must && err == io.EOF:
 		err = missing(err)
 	}
 	if err != nil { // SQLite takes a full count for success, whatever the error
@@ -129,6 +129,9 @@ func openFramePage(s *sealer, dst, src []byte, salt [8]byte, frame uint32) error
 }
 
 func openFrameHeader(s *sealer, slot []byte, salt [8]byte, frame uint32) error {
+	if [8]byte(slot[saltAt:]) != salt {
+		return fmt.Errorf("is of another generation of the log: %w", errUnsealed)
+	}
 	return s.open(slot, slot, frameHeader, place{kindFrame, salt, frame})
 }
 
@@ -212,6 +215,9 @@ func (w *walFile) writeLogHeader(p []byte) error {
 		return err
 	}
 	w.salt, w.salted, w.tx = [8]byte(p[16:24]), true, transaction{}
+	if err := w.db.mark.begin(w.salt); err != nil {
+		return err
+	}
 	return w.db.track.reset(w.salt, func() error { _, err := w.File.WriteAt(slot, 0); return err })
 }
 
@@ -229,11 +235,13 @@ func (w *walFile) writeFrameHeader(p []byte, frame uint32) error {
 	if err := w.db.log.seal(slot, p, place{kindFrame, w.salt, frame}); err != nil {
 		return err
 	}
+	if err := w.db.mark.lower(frame - 1); err != nil {
+		return err
+	}
 	if _, err := w.File.WriteAt(slot, framePosition(frame)); err != nil {
 		return err
 	}
-	w.noteHeader(p, frame)
-	return nil
+	return w.noteHeader(p, frame)
 }
 
 func (w *walFile) writeFramePage(p []byte, frame uint32) error {
@@ -246,8 +254,7 @@ func (w *walFile) writeFramePage(p []byte, frame uint32) error {
 	if _, err := w.File.WriteAt(sealed, framePosition(frame)+slotSize); err != nil {
 		return err
 	}
-	w.notePage(frame)
-	return nil
+	return w.notePage(frame)
 }
 
 // Size is the log's size as SQLite counts it.
@@ -267,7 +274,10 @@ func (w *walFile) Size() (int64, error) {
 // Truncate keeps the whole frames below size.
 func (w *walFile) Truncate(size int64) error {
 	if size <= 0 {
-		err := w.db.track.reset([8]byte{}, func() error { return w.File.Truncate(0) })
+		err := w.db.mark.begin([8]byte{})
+		if err == nil {
+			err = w.db.track.reset([8]byte{}, func() error { return w.File.Truncate(0) })
+		}
 		return w.refuse(err, walSuffix, 0)
 	}
 	frames := max(0, size-logHeader) / logFrame
@@ -279,11 +289,14 @@ func (w *walFile) Sync(flags vfs.SyncFlag) error {
 	if err := w.db.trusted(); err != nil {
 		return w.refuse(err, walSuffix, 0)
 	}
-	upTo := w.db.track.written()
+	upTo := w.db.point()
 	err := w.file.Sync(flags)
 	if err != nil {
 		w.abandon()
 		return w.db.syncFailed(err)
 	}
-	return w.db.synced(upTo)
+	if err = w.db.synced(upTo); err != nil {
+		w.abandon()
+	}
+	return w.refuse(err, markSuffix, 0)
 }

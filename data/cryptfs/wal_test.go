@@ -17,7 +17,7 @@ import (
 func copyTo(t testing.TB, from string) string {
 	t.Helper()
 	to := t.TempDir()
-	for _, name := range []string{"data.db", "data.db-wal"} {
+	for _, name := range []string{"data.db", "data.db-wal", "data.db-mark"} {
 		if b, err := os.ReadFile(filepath.Join(from, name)); err == nil {
 			overwrite(t, filepath.Join(to, name), b)
 		}
@@ -75,11 +75,11 @@ func TestSpilledTransaction(t *testing.T) {
 	}
 }
 
-// TestTornLog: a frame that a crash cut through ends the log, and older frames
-// behind it are no part of it.
+// TestTornLog: a frame that a crash cut through, of a commit that was not
+// acknowledged, ends the log, and older frames behind it are no part of it.
 func TestTornLog(t *testing.T) {
 	dir, keys := t.TempDir(), newRing("a")
-	fs := mount(t, dir, keys)
+	fs := mountConfig(t, Config{Dir: dir, Identity: "acme/prod", Keys: keys, Durability: Shared})
 	c := connect(t, fs, "data.db")
 	run(t, c, "PRAGMA wal_autocheckpoint=0; CREATE TABLE t(x); INSERT INTO t SELECT randomblob(3000) FROM generate_series(1,50)")
 	run(t, c, "PRAGMA wal_checkpoint(RESTART)") // the next generation overwrites the log from its start

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
 	"holdfast/data"
+	"holdfast/data/cryptfs/disk"
 )
 
 // WriteDatabase writes a whole sealed database of so many pages and syncs it and
@@ -28,18 +30,27 @@ func WriteDatabase(ctx context.Context, c Config, database string, pages uint32,
 		return fmt.Errorf("write database: %w", err)
 	}
 	path := filepath.Join(dir, database)
-	if err := writeNew(path, func(f *os.File) error { return writePages(ctx, c, f, database, pages, next) }); err != nil {
+	c = c.withDisk()
+	if err := writeNew(c, path, func(f disk.File) error { return writePages(ctx, c, f, database, pages, next) }); err != nil {
 		return fmt.Errorf("write database %s: %w", database, err)
 	}
 	return nil
 }
 
+// markNew makes the mark of a database that has no log yet, in place of one that
+// was left there.
+func markNew(c Config, path string) error {
+	m := newMark(&FS{Config: c, boot: bootID()}, path, filepath.Base(path))
+	defer m.rest()
+	return m.create(markRecord{born: true})
+}
+
 // writeNew makes a file, has it filled, and syncs it and its folder.
-func writeNew(path string, fill func(*os.File) error) error {
+func writeNew(c Config, path string, fill func(disk.File) error) error {
 	if exists(path + walSuffix) { // it would be taken for the new database's
 		return data.ErrExists
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := c.Disk.Open(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return data.ErrExists
 	}
@@ -49,11 +60,13 @@ func writeNew(path string, fill func(*os.File) error) error {
 	if err = fill(f); err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		os.Remove(path)
-		return err
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = markNew(c, path)
 	}
-	return syncDir(filepath.Dir(path))
+	if err != nil {
+		return errors.Join(err, c.Disk.Remove(path))
+	}
+	return c.Disk.SyncDir(filepath.Dir(path))
 }
 
 // pageWriter seals pages one after the other.
@@ -62,8 +75,8 @@ type pageWriter struct {
 	sealer *sealer
 }
 
-func writePages(ctx context.Context, c Config, f *os.File, database string, pages uint32, next func(uint32, []byte) error) error {
-	w := pageWriter{bufio.NewWriterSize(f, 64*data.PageSize), newSealer(c.Keys, "db", c.Identity, database)}
+func writePages(ctx context.Context, c Config, f disk.File, database string, pages uint32, next func(uint32, []byte) error) error {
+	w := pageWriter{bufio.NewWriterSize(io.NewOffsetWriter(f, 0), 64*data.PageSize), newSealer(c.Keys, "db", c.Identity, database)}
 	var page [data.PageSize]byte
 	for number := uint32(1); number <= pages; number++ {
 		if err := ctx.Err(); err != nil {
