@@ -38,3 +38,27 @@ func (s *server) awaitState(tenant, want string) {
 	}
 	s.t.Fatalf("%s is %s, not %s", tenant, got, want)
 }
+
+// TestClockSetBack serves, and serves again two days earlier: it says so, once, and
+// goes on.
+func TestClockSetBack(t *testing.T) {
+	sequential(t)
+	s := newServer(t)
+	s.bin = moved
+	s.env = append(s.env, "HOLDFAST_CLOCK="+s.clock())
+	s.pass(48 * time.Hour)
+	s.start()
+	s.stop()
+	s.pass(0)
+	for range 2 {
+		s.start()
+		s.stop()
+	}
+	if got := strings.Count(s.out.String(), "behind the newest time seen"); got != 1 {
+		t.Errorf("said %d times:\n%s", got, s.out.tail(2000))
+	}
+	if list := s.must("audit", "list", "--json"); strings.Count(list, "clock.setback") != 1 {
+		t.Errorf("the log has it not once:\n%s", list)
+	}
+	s.auditHolds()
+}

@@ -43,7 +43,7 @@ type scriptServer struct{}
 // setUpScript gives a script folders of its own and a server that is not started.
 func setUpScript(env *testscript.Env, bin string) error {
 	t := env.T().(testing.TB)
-	s := &server{t: t, dir: env.WorkDir, addr: freeAddress(t), out: &output{}}
+	s := &server{t: t, dir: env.WorkDir, addr: freeAddress(t), out: &output{}, bin: usual}
 	for _, dir := range []string{"home", "config", "tmp", "work"} {
 		if err := os.Mkdir(filepath.Join(env.WorkDir, dir), 0o700); err != nil {
 			return err

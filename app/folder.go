@@ -36,6 +36,9 @@ func openFolder(path string) (*folder, error) {
 	if info.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("others can read the data folder %s (mode %04o); run: chmod 700 %s", path, info.Mode().Perm(), path)
 	}
+	if err := checkShare(path); err != nil {
+		return nil, err
+	}
 	f := &folder{path: path}
 	if err := f.take(); err != nil {
 		return nil, err
@@ -46,10 +49,27 @@ func openFolder(path string) (*folder, error) {
 	return f, nil
 }
 
+// checkShare refuses a network share: two hosts could serve it at once, since neither
+// the lock nor SQLite's log is safe there.
+func checkShare(path string) error {
+	kind, err := shareOf(path)
+	return errors.Join(err, refuseShare(path, kind))
+}
+
+func refuseShare(path, kind string) error {
+	if kind == "" {
+		return nil
+	}
+	return fmt.Errorf("data folder %s lies on a network share (%s), which two hosts could serve at once; put it on a disk of this host and ship snapshots elsewhere", path, kind)
+}
+
 // take locks the format file. The kernel drops the lock with the process, so a
 // crash leaves nothing to clean up.
 func (f *folder) take() error {
 	file, err := os.OpenFile(f.in("format"), os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return fmt.Errorf("the data folder cannot be written: %w; give it to the user that runs holdfast, or mount it writable", err)
+	}
 	if err != nil {
 		return fmt.Errorf("open the data folder: %w", err)
 	}

@@ -122,6 +122,11 @@ func (h *house) openRecords(ctx context.Context, a *Appliance) (err error) {
 // startClock gives each room its turn. It stops first of all.
 func (h *house) startClock(logger *slog.Logger, now func() time.Time) {
 	h.clock = newClock(now, logger)
+	seen := lastSeen{h.vault.Sub("clock"), h.audit.Record}
+	if err := seen.note(context.Background(), now()); err != nil {
+		logger.Warn("clock", "error", err)
+	}
+	h.clock.every(lastSeenEvery, "clock", seen.note)
 	h.clock.every(time.Minute, "close idle stores", func(_ context.Context, now time.Time) error { h.pool.Sweep(now); return nil })
 	h.clock.every(time.Minute, "audit", h.audit.Sweep)
 	h.clock.every(time.Minute, "tenants past their undelete window", h.tenants.Sweep)
