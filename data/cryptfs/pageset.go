@@ -19,6 +19,11 @@ func (s *pageSet) add(page uint32) {
 	}
 }
 
+func (s *pageSet) has(page uint32) bool {
+	word := int(page / 64)
+	return word < len(s.words) && s.words[word]&(1<<(page%64)) != 0
+}
+
 // addRange adds first to last.
 func (s *pageSet) addRange(first, last uint32) {
 	for page := first; page <= last; page++ {

@@ -92,7 +92,8 @@ type rekeyer struct {
 	target      uint32
 	done, total int64
 	progress    func(done, total int64)
-	damaged     error // the first page that did not authenticate
+	suspects    []uint32 // pages that did not authenticate in this pass
+	damaged     error    // the first page that does not authenticate for good
 	batch       rekeyBatch
 	unsynced    bool // pages of the journal may not be on disk in their place
 }
@@ -121,6 +122,9 @@ func (r *rekeyer) run(ctx context.Context) error {
 		r.total = r.done + int64(len(old))
 		r.progress(r.done, r.total)
 		if err := r.pages(ctx, old); err != nil {
+			return err
+		}
+		if err := r.settle(ctx); err != nil {
 			return err
 		}
 		if err := r.renewLog(ctx); err != nil {
@@ -229,15 +233,53 @@ func (r *rekeyer) add(number uint32) error {
 		return ignoreEOF(err)
 	}
 	if err := openPage(r.db.pages, page[:], old[:], number); errors.Is(err, errUnsealed) {
-		if r.damaged == nil {
-			r.damaged = &PageError{File: r.db.path, Page: number, Reason: err.Error()}
-		}
+		r.suspects = append(r.suspects, number)
 		return nil
 	} else if err != nil {
 		return err
 	}
 	sealed := r.batch.add(number, old[:])
 	return r.db.pages.seal(sealed, page[:pageContent], place{kind: kindPage, number: number})
+}
+
+// settle looks again at the pages that did not authenticate. In the middle of a
+// checkpoint that lengthens the file there are some whose content is in the log
+// still; what fails for good is damaged.
+func (r *rekeyer) settle(ctx context.Context) error {
+	for try := 0; len(r.suspects) > 0; try++ {
+		if err := r.conn.Exec("PRAGMA wal_checkpoint(PASSIVE)"); err != nil && !errors.Is(err, sqlite3.BUSY) {
+			return err
+		}
+		var reason error
+		r.suspects = slices.DeleteFunc(r.suspects, func(number uint32) bool {
+			err := r.opens(number)
+			if err != nil {
+				reason = err
+			}
+			return err == nil
+		})
+		if reason != nil && !errors.Is(reason, errUnsealed) {
+			return reason
+		}
+		if len(r.suspects) > 0 && try == 20 {
+			r.damaged = &PageError{File: r.db.path, Page: r.suspects[0], Reason: reason.Error()}
+			return nil
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// opens says why a page does not; one that was cut off has nothing to open.
+func (r *rekeyer) opens(number uint32) error {
+	b := borrow()
+	defer b.giveBack()
+	if _, err := r.stable(b.frame[:data.PageSize], number); err != nil {
+		return ignoreEOF(err)
+	}
+	return openPage(r.db.pages, b.plain[:], b.frame[:data.PageSize], number)
 }
 
 // stable reads a page that nobody is writing.

@@ -54,6 +54,7 @@ func (db *database) begin() (*snapshot, error) {
 		return nil, err
 	}
 	t.dirty, t.current = pageSet{}, s
+	t.snapped()
 	return s, nil
 }
 
@@ -87,6 +88,7 @@ func (t *tracker) end(s *snapshot, ok bool) {
 		t.dirty.cut(t.pages)
 	}
 	t.current = nil
+	t.landed(ok)
 	t.cond.Broadcast()
 	s.main.Close()
 	if s.log != nil {

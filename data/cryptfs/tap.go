@@ -36,7 +36,11 @@ func (fs *FS) OpenTap(ctx context.Context, database string) (*Tap, error) {
 		return nil, fmt.Errorf("open tap on %s: %w", database, err)
 	}
 	db := fs.database(filepath.Join(fs.Dir, database))
-	if !db.track.start(pages) {
+	base, err := db.takeBase(pages)
+	if err != nil {
+		return nil, fmt.Errorf("open tap on %s: %w", database, err)
+	}
+	if !db.track.start(pages, base) {
 		return nil, fmt.Errorf("open tap on %s: %w", database, data.ErrExists)
 	}
 	return &Tap{db: db}, nil
@@ -64,6 +68,7 @@ func (t *Tap) Close() error {
 	t.one.Lock()
 	defer t.one.Unlock()
 	if !t.closed {
+		_ = t.db.saveBase() // without it a scrub has nothing to compare with until the next snapshot
 		t.db.track.stop()
 	}
 	t.closed = true

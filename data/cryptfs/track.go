@@ -23,6 +23,9 @@ type tracker struct {
 	checkpointing bool
 	synced        uint32    // newest committed frame when the checkpoint began
 	current       *snapshot // that is being handed out
+
+	base, candidate, next *Base   // see Rebase
+	held                  []*Base // asked for and not yet released
 }
 
 // undo is what a commit replaced in the tracker.
@@ -43,13 +46,13 @@ func (t *tracker) init() {
 }
 
 // start follows a database of so many pages, all of them in the main file.
-func (t *tracker) start(pages uint32) bool {
+func (t *tracker) start(pages uint32, base *Base) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.on {
 		return false
 	}
-	t.on, t.pages = true, pages
+	t.on, t.pages, t.base = true, pages, base
 	clear(t.frames)
 	t.dirty.addRange(1, pages)
 	return true
@@ -61,6 +64,7 @@ func (t *tracker) stop() {
 	t.on = false
 	clear(t.frames)
 	t.dirty = pageSet{}
+	t.base, t.candidate, t.held = nil, nil, nil
 }
 
 // reset runs the write that begins another generation of the log, or ends the
@@ -155,6 +159,7 @@ func (t *tracker) put(page, frame uint32) {
 	t.newest.frames = append(t.newest.frames, pageFrame{page, t.frames[page]})
 	t.frames[page] = frame
 	t.dirty.add(page)
+	t.note(page)
 }
 
 // shrink forgets the pages that a VACUUM gave back.
