@@ -114,8 +114,8 @@ func (d *Disk) call(op Op, path string, off int64, n int) error {
 	d.by[op]++
 	c, plan := Call{Number: d.calls, Op: op, Name: filepath.Base(path), Off: off, Len: n}, d.plan
 	d.mu.Unlock()
-	if plan == nil {
-		return nil
+	if err := d.power.on(); err != nil || plan == nil {
+		return err
 	}
 	return plan(c)
 }

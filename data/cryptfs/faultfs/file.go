@@ -146,8 +146,7 @@ func (d *Disk) sync(path string, n *node, sync func() error) error {
 	if err := sync(); err != nil {
 		return err
 	}
-	n.synced(upTo)
-	return nil
+	return n.synced(upTo)
 }
 
 func (d *Disk) truncate(path string, n *node, size int64, truncate func(int64) error) error {

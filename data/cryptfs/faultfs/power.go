@@ -2,12 +2,14 @@ package faultfs
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 )
 
 // sector is what a disk writes whole or not at all.
@@ -20,6 +22,7 @@ type power struct {
 	mu      sync.Mutex
 	files   map[string]*node // as the process sees them, by path
 	durable map[string]*node // as they are on disk
+	off     bool
 }
 
 // node is a file.
@@ -119,18 +122,22 @@ func (n *node) pending() int {
 	return n.dropped + len(n.since)
 }
 
-// synced makes the first changes durable.
-func (n *node) synced(upTo int) {
+// synced makes the first changes durable, if the power is still on.
+func (n *node) synced(upTo int) error {
 	if n == nil {
-		return
+		return nil
 	}
 	n.power.mu.Lock()
 	defer n.power.mu.Unlock()
+	if n.power.off {
+		return errOff
+	}
 	count := max(0, upTo-n.dropped)
 	for _, c := range n.since[:count] {
 		n.content = c.apply(n.content)
 	}
 	n.since, n.dropped = slices.Delete(n.since, 0, count), n.dropped+count
+	return nil
 }
 
 // lose forgets the changes that no sync will write any more.
@@ -157,6 +164,31 @@ func (n *node) survive(r *rand.Rand) []byte {
 		}
 	}
 	return b
+}
+
+var errOff = fmt.Errorf("faultfs: the power is off: %w", syscall.EIO)
+
+// Off turns the power off: every call fails from now on, a sync that is under way
+// included. A Cut after it leaves what was there at that moment.
+func (d *Disk) Off() {
+	if d.power != nil {
+		d.power.mu.Lock()
+		defer d.power.mu.Unlock()
+		d.power.off = true
+	}
+}
+
+// on is nil while there is power.
+func (p *power) on() error {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.off {
+		return errOff
+	}
+	return nil
 }
 
 // Cut fills an empty folder with what a power cut at this moment would leave of
