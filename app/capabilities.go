@@ -20,6 +20,9 @@ import (
 
 // openCapabilities opens the rooms that have routes and joins these in a router.
 func (h *house) openCapabilities(ctx context.Context, a *Appliance) (err error) {
+	if err := h.openDisposal(ctx, a); err != nil {
+		return err
+	}
 	if err := h.openTenants(ctx, a); err != nil {
 		return err
 	}
@@ -40,6 +43,9 @@ func (h *house) openCapabilities(ctx context.Context, a *Appliance) (err error) 
 	if err != nil {
 		return err
 	}
+	if err := h.comeToTerms(ctx, a); err != nil {
+		return err
+	}
 	// Last opened, first closed: running operations end before what they work on.
 	h.opened(h.operations.Close)
 	return h.openRouter(a)
@@ -53,8 +59,9 @@ func (h *house) openTenants(ctx context.Context, a *Appliance) error {
 	h.tenants, err = tenant.New(ctx, tenant.Config{
 		DB: h.system, Ring: h.ring, Pool: h.pool, Recorder: h.audit, Operations: h.operations, Access: access{h},
 		Staging: staging, StoresDir: a.folder.in("stores"), URL: a.front.tenantURL,
-		CatchUp: func(ctx context.Context, id data.StoreID) error { _, err := h.audit.CatchUp(ctx, id); return err },
-		Clock:   a.now, Logger: a.logger,
+		CatchUp:  func(ctx context.Context, id data.StoreID) error { _, err := h.audit.CatchUp(ctx, id); return err },
+		Disposal: undertaker{h}, Window: a.config.UndeleteWindow,
+		Clock: a.now, Logger: a.logger,
 	})
 	return err
 }
@@ -64,6 +71,7 @@ func (h *house) openRecovery(ctx context.Context, a *Appliance) (err error) {
 		DB: h.system, Stores: h.pool, Tenants: directory{h.tenants}, Recorder: h.audit, Operations: h.operations, Access: access{h},
 		Segments: func(id data.StoreID) data.KeySource { return h.ring.Source(keys.Owner(id.String()), keys.Segments) },
 		Archive:  func(id data.StoreID) data.KeySource { return h.ring.Archive(keys.Owner(id.String()), keys.Segments) },
+		Ledger:   h.disposal,
 		Staging:  a.folder.in("staging", "chains"), Clock: a.now, Logger: a.logger,
 	})
 	if err != nil {
@@ -127,7 +135,7 @@ func (h *house) openRouter(a *Appliance) (err error) {
 		return err
 	}
 	for _, routes := range [][]api.Route{
-		h.ownRoutes(a), h.identity.Routes(), h.tenants.Routes(), h.recovery.Routes(),
+		h.ownRoutes(a), h.identity.Routes(), h.tenants.Routes(), h.recovery.Routes(), h.disposal.Routes(),
 		h.audit.Routes(), h.operations.Routes(h.identity), h.studio.Routes(),
 	} {
 		if err := h.router.Add(routes...); err != nil {

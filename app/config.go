@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"time"
 )
 
 // Config is what an operator may choose. Every field has a flag and a
@@ -22,8 +23,10 @@ type Config struct {
 	ACME         string   // directory URL of the certificate authority; default Let's Encrypt
 	ACMERoots    string   // PEM file of the authority's own TLS roots; for a private one
 	Email        string   // contact given to the certificate authority
-	MemoryBudget size     // what open stores may take together; default a quarter of the machine's memory
-	MaxUpload    size     // the largest upload, within its fields' limits; default 4 GiB
+
+	UndeleteWindow time.Duration // how long a deleted tenant can be undeleted; default 7 days
+	MemoryBudget   size          // what open stores may take together; default a quarter of the machine's memory
+	MaxUpload      size          // the largest upload, within its fields' limits; default 4 GiB
 }
 
 // DefaultConfig is what holdfast runs with when nothing is said.

@@ -9,6 +9,7 @@ import (
 
 	"holdfast/app/api"
 	"holdfast/app/audit"
+	"holdfast/app/disposal"
 	"holdfast/app/identity"
 	"holdfast/app/recovery"
 	"holdfast/app/studio"
@@ -31,6 +32,7 @@ type house struct {
 	tenants    *tenant.Service
 	identity   *identity.Service
 	recovery   *recovery.Service
+	disposal   *disposal.Service
 	studio     *studio.Service
 	router     *api.Router
 	refusals   *refusals
@@ -130,6 +132,7 @@ func (h *house) startClock(logger *slog.Logger, now func() time.Time) {
 	h.clock.every(time.Minute, "close idle stores", func(_ context.Context, now time.Time) error { h.pool.Sweep(now); return nil })
 	h.clock.every(time.Minute, "audit", h.audit.Sweep)
 	h.clock.every(time.Minute, "tenants past their undelete window", h.tenants.Sweep)
+	h.clock.every(time.Minute, "ledger of destructions", h.disposal.Sweep)
 	h.clock.every(time.Minute, "idle chains", h.recovery.Sweep)
 	h.clock.every(time.Minute, "sessions and links", func(ctx context.Context, _ time.Time) error { return h.identity.Sweep(ctx) })
 	h.clock.every(time.Hour, "vault garbage", func(ctx context.Context, _ time.Time) error { return h.vault.Collect(ctx) })

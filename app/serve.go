@@ -23,6 +23,7 @@ func (c *cli) serve() *cobra.Command {
 	f.StringVar(&c.config.RedirectAddr, "redirect-addr", "", "HOST:PORT of plain HTTP that leads to HTTPS, - for none; :80 with --domain")
 	f.StringVar(&c.config.ACME, "acme", "", "directory URL of the certificate authority; Let's Encrypt where it is not given")
 	f.StringVar(&c.config.ACMERoots, "acme-roots", "", "PEM file with the roots that the certificate authority's own server is trusted by")
+	f.DurationVar(&c.config.UndeleteWindow, "undelete-window", 7*24*time.Hour, "how long a deleted tenant can be undeleted before its keys are destroyed")
 	f.StringVar(&c.config.Email, "email", "", "contact for the certificate authority")
 	f.Var(&c.config.MemoryBudget, "memory-budget", "memory for open stores, as 2GiB; a quarter of the machine's where it is not given")
 	f.Var(&c.config.MaxUpload, "max-upload", "the largest upload, within its fields' limits; 4GiB where it is not given")

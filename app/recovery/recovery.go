@@ -46,6 +46,18 @@ type Tenants interface {
 	Adopt(ctx context.Context, slug, name string, install func(context.Context, data.StoreID) error) error
 }
 
+// Ledger keeps restores from bringing back what was destroyed or erased.
+type Ledger interface {
+	// Consult reads the ledger that lies on a target, by its id, and carries out what
+	// it says. It fails when that ledger cannot be trusted whole.
+	Consult(ctx context.Context, target string) error
+	// Destroyed gives the id of the disposal of a destroyed store, or "".
+	Destroyed(ctx context.Context, id data.StoreID) (disposal string, err error)
+	// Replay gives what takes a store's erased records out of a copy of it and answers
+	// how many there were; nil when none were erased.
+	Replay(ctx context.Context, id data.StoreID) (func(context.Context, *store.Store) (int, error), error)
+}
+
 // Config of the room. All fields are required but those that say otherwise.
 type Config struct {
 	DB         Database
@@ -59,6 +71,7 @@ type Config struct {
 	Segments func(data.StoreID) data.KeySource
 	Archive  func(data.StoreID) data.KeySource
 	Staging  string // the room's own folder, <data>/staging/chains
+	Ledger   Ledger // nil: nothing was ever destroyed or erased
 
 	Open   func(url string, c objects.Credentials) (backup.ObjectStore, error) // nil: objects.Open
 	Clock  func() time.Time                                                    // nil: time.Now
@@ -140,7 +153,9 @@ func (s *Service) Forget(ctx context.Context, id data.StoreID) error {
 		return err
 	}
 	defer s.leave(l)
-	return errors.Join(l.close(), os.RemoveAll(s.staging(id, "")))
+	err = errors.Join(l.close(), os.RemoveAll(s.staging(id, "")))
+	_ = os.Remove(filepath.Join(s.config.Staging, id.Tenant)) // unless another environment has something in it
+	return err
 }
 
 // staging is the folder of one store's chain to one target.

@@ -33,6 +33,7 @@ type Restored struct {
 	Pages      int64         `json:"pages"`
 	Files      int           `json:"files"`
 	Bytes      int64         `json:"bytes" doc:"read from the target"`
+	Erased     int           `json:"erased,omitempty" doc:"records taken out again because they were erased since"`
 }
 
 // Restore starts restoring a store as a new tenant. The store may be parked; of
@@ -44,6 +45,9 @@ func (s *Service) Restore(ctx context.Context, slug, environment string, o Order
 		return api.Operation{}, err
 	}
 	targets, err := s.candidates(ctx, r, o.Target)
+	if err == nil {
+		targets, err = s.consult(ctx, r, targets)
+	}
 	if err != nil {
 		return api.Operation{}, err
 	}
@@ -122,13 +126,13 @@ func (s *Service) restoreFrom(ctx context.Context, p *api.Progress, r ref, as st
 	if c.Sequence, err = restore.Find(ctx, c); err != nil { // before a tenant is made for it
 		return Restored{}, err
 	}
-	got, id, err := s.adopt(ctx, c, as)
+	got, erased, id, err := s.adopt(ctx, r, c, as)
 	if err != nil {
 		return Restored{}, err
 	}
 	result := Restored{
 		Slug: as, Target: t.Name, Seq: got.Sequence, Time: got.Time, Position: got.Position,
-		Pages: int64(got.Pages), Files: got.Files, Bytes: got.Bytes,
+		Pages: int64(got.Pages), Files: got.Files, Bytes: got.Bytes, Erased: erased,
 	}
 	result.Records, err = s.records(ctx, id)
 	return result, err
@@ -136,8 +140,18 @@ func (s *Service) restoreFrom(ctx context.Context, p *api.Progress, r ref, as st
 
 // adopt makes a tenant of the chain: its store takes its place only when all of
 // it was verified.
-func (s *Service) adopt(ctx context.Context, c restore.Config, as string) (got restore.Result, id data.StoreID, err error) {
+func (s *Service) adopt(ctx context.Context, r ref, c restore.Config, as string) (got restore.Result, erased int, id data.StoreID, err error) {
+	replay, err := s.replayOf(ctx, r.id)
+	if err != nil {
+		return got, 0, id, err
+	}
 	build := func(ctx context.Context, _ string, t store.InstallTarget) (err error) {
+		if replay != nil {
+			t.Amend(func(ctx context.Context, st *store.Store) (err error) {
+				erased, err = replay(ctx, st)
+				return err
+			})
+		}
 		got, err = restore.Run(ctx, c, t)
 		return err
 	}
@@ -145,7 +159,7 @@ func (s *Service) adopt(ctx context.Context, c restore.Config, as string) (got r
 		id = fresh
 		return s.config.Stores.Install(ctx, fresh, build)
 	})
-	return got, id, err
+	return got, erased, id, err
 }
 
 // records counts the records of all collections but PocketBase's own.
@@ -173,6 +187,7 @@ func (s *Service) recordRestore(ctx context.Context, r ref, o Order, result Rest
 		e.Outcome, e.Detail["reason"] = api.Failed, api.AsProblem(s.explain(failed)).Code
 	} else {
 		e.Detail["target"], e.Detail["seq"] = result.Target, strconv.FormatInt(result.Seq, 10)
+		e.Detail["erased"] = strconv.Itoa(result.Erased)
 		e.Detail["records"] = strconv.FormatInt(result.Records, 10)
 	}
 	return s.config.Recorder.Record(context.WithoutCancel(ctx), e)

@@ -40,6 +40,9 @@ func (s *Service) Verify(ctx context.Context, slug, environment, target string) 
 func (s *Service) readable(ctx context.Context, slug, environment string) (ref, error) {
 	r, err := s.find(ctx, slug, environment)
 	if err == nil {
+		err = s.notDestroyed(ctx, r)
+	}
+	if err == nil {
 		_, _, err = s.config.Archive(r.id).Current()
 	}
 	return r, s.explain(err)

@@ -5,6 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
 
 	"github.com/jmoiron/sqlx"
 
@@ -130,6 +134,11 @@ func (s *Service) bringUp(ctx context.Context, r row, fill filler, action string
 // build makes keys and store. Either may be there from an attempt that a crash
 // cut short: both come into place whole.
 func (s *Service) build(ctx context.Context, id data.StoreID, fill filler) error {
+	if s.config.Disposal != nil {
+		if gone, err := s.config.Disposal.Destroyed(ctx, id); err != nil || gone {
+			return errors.Join(err, fmt.Errorf("store %s is in the ledger of destructions: %w", id, data.ErrDestroyed))
+		}
+	}
 	err := s.config.Ring.Add(keys.Owner(id.String()), purposes...)
 	if err != nil && !errors.Is(err, data.ErrExists) {
 		return fmt.Errorf("make keys: %w", err)
@@ -160,7 +169,15 @@ func (s *Service) destroy(ctx context.Context, id data.StoreID) error {
 	if err != nil && !errors.Is(err, data.ErrNotFound) {
 		return fmt.Errorf("destroy keys: %w", err)
 	}
-	return s.remove(ctx, id)
+	if err := s.remove(ctx, id); err != nil || s.config.StoresDir == "" {
+		return err
+	}
+	// The tenant's own folder goes with its last store; one that still has another is left.
+	err = os.Remove(filepath.Join(s.config.StoresDir, id.Tenant))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) && !errors.Is(err, syscall.ENOTEMPTY) {
+		return fmt.Errorf("remove the tenant's folder: %w", err)
+	}
+	return nil
 }
 
 func (s *Service) remove(ctx context.Context, id data.StoreID) error {

@@ -22,14 +22,14 @@ type change struct {
 }
 
 // Delete parks a tenant: its stores close, event streams end, its keys stay sealed
-// for UndeleteWindow. With now, or where it is parked already and now is given,
+// for the undelete window. With now, or where it is parked already and now is given,
 // everything is destroyed at once. data.ErrNotFound, data.ErrDestroyed; a 409
 // problem where it is parked already.
 func (s *Service) Delete(ctx context.Context, slug string, now bool) (Tenant, error) {
 	if now {
 		return s.move(ctx, slug, change{action: "tenant.destroy", state: Destroyed})
 	}
-	return s.move(ctx, slug, change{action: "tenant.delete", state: Parked, until: s.now().Add(UndeleteWindow)})
+	return s.move(ctx, slug, change{action: "tenant.delete", state: Parked, until: s.now().Add(s.config.Window)})
 }
 
 // Undelete brings a parked tenant back. data.ErrNotFound, data.ErrDestroyed; a 409
@@ -86,7 +86,10 @@ func (s *Service) carryOut(ctx context.Context, r row, c change) error {
 		return err
 	}
 	ctx = context.WithoutCancel(ctx) // half a step is worse than a client that left
-	err := s.mark(ctx, &r, c)
+	err := s.begin(ctx, r, c)
+	if err == nil {
+		err = s.mark(ctx, &r, c)
+	}
 	if err == nil {
 		err = s.settle(ctx, r)
 	}
@@ -103,9 +106,15 @@ func (s *Service) mark(ctx context.Context, r *row, c change) error {
 	if !c.until.IsZero() {
 		r.ParkedUntil = millis(c.until)
 	}
+	switch c.state {
+	case Parked:
+		r.DeletedBy, r.Deleted = data.ActorFrom(ctx).String(), millis(s.now())
+	case Live:
+		r.DeletedBy, r.Deleted = "", 0
+	}
 	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		_, err := tx.ExecContext(ctx, `UPDATE tenants SET state = ?, settled = 0, parked_until = ?, changed = ? WHERE id = ?`,
-			r.State, r.ParkedUntil, millis(s.now()), r.ID)
+		_, err := tx.ExecContext(ctx, `UPDATE tenants SET state = ?, settled = 0, parked_until = ?, changed = ?, deleted_by = ?, deleted = ? WHERE id = ?`,
+			r.State, r.ParkedUntil, millis(s.now()), r.DeletedBy, r.Deleted, r.ID)
 		return err
 	})
 }
@@ -116,6 +125,11 @@ func (s *Service) settle(ctx context.Context, r row) error {
 	for _, e := range r.environments {
 		if err := s.settleStore(ctx, r.store(e.Name), r.State); err != nil {
 			return fmt.Errorf("bring %s/%s to %s: %w", r.Slug, e.Name, r.State, err)
+		}
+	}
+	if r.State == Destroyed {
+		if err := s.certify(ctx, r); err != nil {
+			return err
 		}
 	}
 	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
@@ -209,7 +223,11 @@ func (s *Service) Sweep(ctx context.Context, now time.Time) error {
 
 // retry settles what an earlier step could not.
 func (s *Service) retry(ctx context.Context) error {
-	rows, err := s.rows(ctx, `settled = 0 AND state <> 'creating'`)
+	return s.settleAll(ctx, `settled = 0 AND state <> 'creating'`)
+}
+
+func (s *Service) settleAll(ctx context.Context, where string) error {
+	rows, err := s.rows(ctx, where)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,11 @@ func (s *Service) resume(ctx context.Context) error {
 		_, err := s.environment(ctx, h.row, h.name)
 		s.logged(ctx, "a half-made environment", h.row.Slug+"/"+h.name, err)
 	}
-	s.logged(ctx, "half-done deletions", "", s.retry(ctx))
+	where := `settled = 0 AND state <> 'creating'`
+	if s.config.Disposal != nil {
+		where += ` AND state <> 'destroyed'` // certified when all rooms are open, by the first Sweep
+	}
+	s.logged(ctx, "half-done deletions", "", s.settleAll(ctx, where))
 	return nil
 }
 

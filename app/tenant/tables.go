@@ -50,9 +50,11 @@ CREATE TABLE environments (
 	state   TEXT NOT NULL CHECK (state IN ('creating', 'live')),
 	created INTEGER NOT NULL,
 	PRIMARY KEY (tenant, name)
-) STRICT, WITHOUT ROWID;`}}
+) STRICT, WITHOUT ROWID;`}, {Name: "who asked for a deletion", SQL: `
+ALTER TABLE tenants ADD COLUMN deleted_by TEXT NOT NULL DEFAULT '';
+ALTER TABLE tenants ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;`}}
 
-const columns = `id, slug, name, state, settled, adopted, created, parked_until`
+const columns = `id, slug, name, state, settled, adopted, created, parked_until, deleted_by, deleted`
 
 type row struct {
 	ID          string `db:"id"`
@@ -63,6 +65,8 @@ type row struct {
 	Adopted     bool   `db:"adopted"`
 	Created     int64  `db:"created"`
 	ParkedUntil int64  `db:"parked_until"`
+	DeletedBy   string `db:"deleted_by"`
+	Deleted     int64  `db:"deleted"`
 
 	environments []environmentRow
 }

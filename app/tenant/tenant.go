@@ -21,7 +21,8 @@ import (
 	"holdfast/data/system"
 )
 
-// UndeleteWindow is how long a deleted tenant's keys stay parked.
+// UndeleteWindow is how long a deleted tenant's keys stay parked where Config.Window
+// says nothing else.
 const UndeleteWindow = 7 * 24 * time.Hour
 
 // Database is what the room asks of data/system.
@@ -54,6 +55,10 @@ type Config struct {
 	// CatchUp lets the audit log follow a store's last changes before its keys are
 	// parked or destroyed; may be nil.
 	CatchUp func(ctx context.Context, id data.StoreID) error
+	// Disposal writes destructions down and certifies them; nil: they are in the audit
+	// log alone.
+	Disposal Disposal
+	Window   time.Duration // between deletion and destruction; 0: UndeleteWindow
 
 	Clock  func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: discarded
@@ -73,6 +78,9 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	if c.DB == nil || c.Ring == nil || c.Pool == nil || c.Recorder == nil || c.Operations == nil ||
 		c.Access == nil || c.Staging == nil || c.URL == nil {
 		return nil, errors.New("new tenant: a required part of the configuration is missing")
+	}
+	if c.Window == 0 {
+		c.Window = UndeleteWindow
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now

@@ -1,0 +1,231 @@
+package disposal
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"holdfast/app/api"
+	"holdfast/data"
+	"holdfast/data/store"
+	"holdfast/data/system"
+)
+
+// NewErasure says which records are to be erased.
+type NewErasure struct {
+	Collection string `json:"collection" doc:"name or id"`
+	Record     string `json:"record,omitempty" doc:"id of one record"`
+	Filter     string `json:"filter,omitempty" doc:"or: PocketBase's filter for the records"`
+	Reason     string `json:"reason,omitempty" doc:"kept on this host; name nobody in it"`
+}
+
+// Erasure is records that were erased, and that no restore brings back.
+type Erasure struct {
+	ID         string     `json:"id"`
+	Store      string     `json:"store"`
+	Collection string     `json:"collection" doc:"as it was named; empty for one that was read from a target"`
+	Records    int        `json:"records" doc:"with those that went with them"`
+	Reason     string     `json:"reason,omitempty"`
+	Asked      time.Time  `json:"asked"`
+	By         string     `json:"by,omitempty"`
+	Finished   *time.Time `json:"finished" doc:"when nothing of it was left in the store"`
+	Targets    int        `json:"targets" doc:"targets that hold the ledger's entry"`
+}
+
+// Erase erases records of a live store, with all that PocketBase deletes with them
+// and their files. The ledger has them, durably, before the first one goes. The
+// errors are those of store.Select.
+func (s *Service) Erase(ctx context.Context, slug string, id data.StoreID, n NewErasure) (Erasure, error) {
+	if (n.Record == "") == (n.Filter == "") {
+		return Erasure{}, api.InvalidField("record", "name one record, or give a filter")
+	}
+	st, err := s.config.Stores.Acquire(ctx, id)
+	if err != nil {
+		return Erasure{}, err
+	}
+	defer st.Release()
+	s.erasing.Lock()
+	defer s.erasing.Unlock()
+	refs, err := st.Select(ctx, n.Collection, n.Record, n.Filter)
+	if err != nil {
+		return Erasure{}, explainSelect(err)
+	}
+	if len(refs) == 0 {
+		return Erasure{}, api.Errorf(404, "not-found", "No record matches (not found).").Because(data.ErrNotFound)
+	}
+	e := Erasure{ID: system.NewID(), Store: id.String(), Collection: n.Collection, Records: len(refs), Reason: n.Reason,
+		Asked: s.now(), By: data.ActorFrom(ctx).String()}
+	ctx = context.WithoutCancel(ctx) // from here on the ledger says so
+	if err := s.enterErasure(ctx, id, e, refs); err != nil {
+		return Erasure{}, err
+	}
+	event := api.Event{Action: "erasure.create", Target: e.ID, Store: e.Store, Outcome: api.OK, Detail: map[string]string{
+		"collection": refs[0].Collection, "records": strconv.Itoa(len(refs)), "tenant": slug}}
+	if err := s.config.Recorder.Record(ctx, event); err != nil {
+		return Erasure{}, err
+	}
+	if _, err := st.Erase(ctx, refs); err != nil {
+		s.unapplied.Store(true)
+		event.Outcome = api.Failed
+		return Erasure{}, errors.Join(err, s.config.Recorder.Record(ctx, event))
+	}
+	if err := s.erasuresDone(ctx, []string{e.ID}, e.Store); err != nil {
+		return Erasure{}, err
+	}
+	s.shipSoon(ctx)
+	return s.erasure(ctx, e.ID)
+}
+
+func explainSelect(err error) error {
+	if errors.Is(err, data.ErrNotFound) {
+		return api.Errorf(404, "not-found", "There is no such record or collection (not found).").Because(err)
+	}
+	if errors.Is(err, store.ErrInvalid) {
+		return api.Errorf(422, "invalid", "%v", err).Because(err)
+	}
+	return err
+}
+
+// enterErasure writes the records into the ledger, hashed.
+func (s *Service) enterErasure(ctx context.Context, id data.StoreID, e Erasure, refs []store.RecordRef) error {
+	source := s.config.Personal(id)
+	generation, key, err := source.Current()
+	if err != nil {
+		return fmt.Errorf("erase: %w", err)
+	}
+	hash, err := hasher(id, key)
+	if err != nil {
+		return err
+	}
+	first := true
+	for len(refs) > 0 {
+		part := refs[:min(len(refs), maxRecords)]
+		refs = refs[len(part):]
+		en := entry{Kind: kindErase, ID: e.ID, Stores: []data.StoreID{id}}
+		for _, r := range part {
+			en.Records = append(en.Records, record{r.Collection, generation, hash(r.Collection, r.ID)})
+		}
+		begin := first
+		if _, err := s.append(ctx, en, func(tx *sqlx.Tx) error { return insertErasure(ctx, tx, begin, e) }); err != nil {
+			return fmt.Errorf("erase: %w", err)
+		}
+		first = false
+	}
+	return nil
+}
+
+func insertErasure(ctx context.Context, tx *sqlx.Tx, first bool, e Erasure) error {
+	if !first {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO erasures (id, store, collection, records, reason, asked, actor, finished)
+		VALUES (?, ?, ?, ?, ?, ?, ?, 0)`, e.ID, e.Store, e.Collection, e.Records, e.Reason, e.Asked.UnixMilli(), e.By)
+	return err
+}
+
+// hasher hashes record ids of a store under its personal key: without the key
+// nobody can try ids, and when the store is destroyed nobody ever can.
+func hasher(id data.StoreID, key [32]byte) (func(collection, record string) [32]byte, error) {
+	derived, err := hkdf.Key(sha256.New, key[:], nil, "holdfast/disposal/v1|erased record|"+id.String(), 32)
+	if err != nil {
+		return nil, err
+	}
+	return func(collection, rec string) (sum [32]byte) {
+		mac := hmac.New(sha256.New, derived)
+		mac.Write([]byte(collection + "\x00" + rec))
+		mac.Sum(sum[:0])
+		return sum
+	}, nil
+}
+
+// Replay gives what takes the erased records of a store out of a restored copy of
+// it: all of them, whenever they were erased. It gives nil when there were none.
+// The function answers how many records it took out.
+func (s *Service) Replay(ctx context.Context, id data.StoreID) (func(context.Context, *store.Store) (int, error), error) {
+	entries, err := s.entriesOf(ctx, kindErase, id.String())
+	if err != nil || len(entries) == 0 {
+		return nil, err
+	}
+	return func(ctx context.Context, st *store.Store) (int, error) {
+		return s.replayEntries(data.WithActor(ctx, data.Actor{Kind: data.System}), id, st, entries)
+	}, nil
+}
+
+// replay takes out of a living store what some erasures say. Others are left alone:
+// since they were carried out, a record may have been given the same id again.
+func (s *Service) replay(ctx context.Context, id data.StoreID, st *store.Store, erasures []string) (int, error) {
+	entries, err := s.entriesOf(ctx, kindErase, id.String())
+	if err != nil {
+		return 0, err
+	}
+	entries = slices.DeleteFunc(entries, func(e entry) bool { return !slices.Contains(erasures, e.ID) })
+	return s.replayEntries(ctx, id, st, entries)
+}
+
+// replayEntries looks for the erased records among all ids of their collections.
+func (s *Service) replayEntries(ctx context.Context, id data.StoreID, st *store.Store, entries []entry) (int, error) {
+	erased, err := s.erasedSets(id, entries)
+	if err != nil {
+		return 0, err
+	}
+	var refs []store.RecordRef
+	for collection, sets := range erased {
+		err := st.IDs(ctx, collection, func(rec string) error {
+			for _, set := range sets {
+				if set.records[set.hash(collection, rec)] {
+					refs = append(refs, store.RecordRef{Collection: collection, ID: rec})
+					break
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	if len(refs) == 0 {
+		return 0, nil
+	}
+	return st.Erase(ctx, refs)
+}
+
+// erasedSet is what one generation of the key hashed.
+type erasedSet struct {
+	hash    func(collection, record string) [32]byte
+	records map[[32]byte]bool
+}
+
+// erasedSets are the erased records by collection and generation. A generation that
+// the keyring lacks is an error: these records could not be told from others.
+func (s *Service) erasedSets(id data.StoreID, entries []entry) (map[string]map[uint32]*erasedSet, error) {
+	source, out, hashers := s.config.Personal(id), map[string]map[uint32]*erasedSet{}, map[uint32]func(string, string) [32]byte{}
+	for _, e := range entries {
+		for _, r := range e.Records {
+			if hashers[r.Generation] == nil {
+				key, err := source.Generation(r.Generation)
+				if err == nil {
+					hashers[r.Generation], err = hasher(id, key)
+				}
+				if err != nil {
+					return nil, fmt.Errorf("records were erased from this store, and the key that tells which is not in this keyring: %w", err)
+				}
+			}
+			if out[r.Collection] == nil {
+				out[r.Collection] = map[uint32]*erasedSet{}
+			}
+			if out[r.Collection][r.Generation] == nil {
+				out[r.Collection][r.Generation] = &erasedSet{hashers[r.Generation], map[[32]byte]bool{}}
+			}
+			out[r.Collection][r.Generation].records[r.Hash] = true
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,160 @@
+package disposal
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jmoiron/sqlx"
+
+	"holdfast/data"
+)
+
+// append signs an entry that follows all that is known and stores it. The caller's
+// transaction makes it durable; with may add rows to it.
+func (s *Service) append(ctx context.Context, e entry, with func(*sqlx.Tx) error) (hash string, err error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	own, err := s.signers()
+	if err != nil {
+		return "", err
+	}
+	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+		if err := s.vouch(ctx, tx, own); err != nil {
+			return err
+		}
+		if hash, err = s.appendAs(ctx, tx, own[len(own)-1], e); err != nil {
+			return err
+		}
+		return with(tx)
+	})
+	if err != nil {
+		return "", fmt.Errorf("append to the ledger: %w", err)
+	}
+	return hash, nil
+}
+
+// vouch lets the newest of the older keys sign the current one, once, so that
+// somebody who only knows the older one accepts what the current one signs.
+func (s *Service) vouch(ctx context.Context, tx *sqlx.Tx, own []*signer) error {
+	if len(own) < 2 {
+		return nil
+	}
+	var known int
+	current := own[len(own)-1]
+	if err := tx.GetContext(ctx, &known, `SELECT count(*) FROM ledger_keys WHERE vkey = ?`, current.vkey); err != nil || known > 0 {
+		return err
+	}
+	_, err := s.appendAs(ctx, tx, own[len(own)-2], entry{Kind: kindKey, Key: current.vkey})
+	return err
+}
+
+func (s *Service) appendAs(ctx context.Context, tx *sqlx.Tx, by *signer, e entry) (string, error) {
+	e.Time = s.now()
+	if err := tx.GetContext(ctx, &e.Number, `SELECT coalesce(max(number), 0) + 1 FROM ledger`); err != nil {
+		return "", err
+	}
+	if err := tx.SelectContext(ctx, &e.Links, `SELECT hash FROM ledger WHERE head = 1 ORDER BY hash`); err != nil {
+		return "", err
+	}
+	if err := e.check(); err != nil {
+		return "", err
+	}
+	signed, err := by.sign(e)
+	if err != nil {
+		return "", err
+	}
+	return insert(ctx, tx, e, by.name(), "", signed)
+}
+
+// insert stores an entry, here made or read from a target, and what follows from
+// it. One that is there already changes nothing.
+func insert(ctx context.Context, tx *sqlx.Tx, e entry, signer, source, signed string) (string, error) {
+	hash := hashOf(e.format())
+	var children int
+	if err := tx.GetContext(ctx, &children, `SELECT count(*) FROM ledger_links WHERE parent = ?`, hash); err != nil {
+		return "", err
+	}
+	done, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO ledger (hash, number, kind, id, time, records, signer, source, head, note)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, hash, e.Number, e.Kind, e.ID, e.Time.UnixMilli(), len(e.Records), signer, source, children == 0, signed)
+	if err != nil {
+		return "", err
+	}
+	if n, err := done.RowsAffected(); err != nil || n == 0 {
+		return hash, err
+	}
+	return hash, follow(ctx, tx, e, hash)
+}
+
+// follow writes what an entry says into the tables that are asked.
+func follow(ctx context.Context, tx *sqlx.Tx, e entry, hash string) error {
+	exec := func(query string, args ...any) error { _, err := tx.ExecContext(ctx, query, args...); return err }
+	for _, l := range e.Links {
+		if err := errors.Join(
+			exec(`INSERT INTO ledger_links (parent, child) VALUES (?, ?)`, l, hash),
+			exec(`UPDATE ledger SET head = 0 WHERE hash = ? AND head = 1`, l)); err != nil {
+			return err
+		}
+	}
+	for _, id := range e.Stores {
+		if err := exec(`INSERT OR IGNORE INTO ledger_stores (store, kind, entry) VALUES (?, ?, ?)`, id.String(), e.Kind, hash); err != nil {
+			return err
+		}
+	}
+	if e.Kind == kindKey {
+		return exec(`INSERT OR IGNORE INTO ledger_keys (vkey) VALUES (?)`, e.Key)
+	}
+	return nil
+}
+
+// Destroyed gives the id of the disposal under which a store was destroyed, or ""
+// when the ledger knows of none.
+func (s *Service) Destroyed(ctx context.Context, id data.StoreID) (disposal string, err error) {
+	err = s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return tx.GetContext(ctx, &disposal, `SELECT l.id FROM ledger_stores s JOIN ledger l ON l.hash = s.entry
+			WHERE s.store = ? AND s.kind = 'destroy' ORDER BY l.number LIMIT 1`, id.String())
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("ask the ledger for %s: %w", id, err)
+	}
+	return disposal, nil
+}
+
+// entriesOf reads the entries of a kind with an id, or of a store, oldest first.
+func (s *Service) entriesOf(ctx context.Context, kind, of string) ([]entry, error) {
+	var notes []string
+	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		if kind == kindCertificate {
+			return tx.SelectContext(ctx, &notes, `SELECT note FROM ledger WHERE id = ? AND kind = ? ORDER BY number, hash`, of, kind)
+		}
+		return tx.SelectContext(ctx, &notes, `SELECT l.note FROM ledger_stores s JOIN ledger l ON l.hash = s.entry
+			WHERE s.store = ? AND s.kind = ? ORDER BY l.number, l.hash`, of, kind)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the ledger: %w", err)
+	}
+	out := make([]entry, len(notes))
+	for i, n := range notes {
+		if out[i], err = parseNote(n); err != nil {
+			return nil, fmt.Errorf("read the ledger: %w", err)
+		}
+	}
+	return out, nil
+}
+
+// gaps are hashes that entries link to and nobody has: entries that were taken away.
+func (s *Service) gaps(ctx context.Context) (missing []string, err error) {
+	err = s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return tx.SelectContext(ctx, &missing, `SELECT DISTINCT parent FROM ledger_links
+			WHERE NOT EXISTS (SELECT 1 FROM ledger WHERE hash = parent) ORDER BY parent LIMIT 100`)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for gaps in the ledger: %w", err)
+	}
+	return slices.Clip(missing), nil
+}

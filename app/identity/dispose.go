@@ -1,0 +1,53 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jmoiron/sqlx"
+
+	"holdfast/data"
+)
+
+// EndTenant revokes all API keys of a destroyed tenant's stores and ends all grants
+// on it. It answers how many there ever were, so that a second call after a crash
+// answers the same.
+func (s *Service) EndTenant(ctx context.Context, tenant string, stores []data.StoreID) (keys, grants int, err error) {
+	for _, id := range stores {
+		n, err := s.endKeys(ctx, id)
+		if err != nil {
+			return 0, 0, fmt.Errorf("end the keys of %s: %w", id, err)
+		}
+		keys += n
+	}
+	grants, err = s.endGrants(ctx, tenant)
+	if err != nil {
+		return 0, 0, fmt.Errorf("end the grants on %s: %w", tenant, err)
+	}
+	return keys, grants, nil
+}
+
+func (s *Service) endKeys(ctx context.Context, store data.StoreID) (n int, err error) {
+	var open []string
+	err = s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return errors.Join(tx.GetContext(ctx, &n, `SELECT count(*) FROM api_keys WHERE store = ?`, store.String()),
+			tx.SelectContext(ctx, &open, `SELECT id FROM api_keys WHERE store = ? AND revoked = 0 ORDER BY id`, store.String()))
+	})
+	for _, id := range open {
+		err = errors.Join(err, s.RevokeKey(ctx, store, id))
+	}
+	return n, err
+}
+
+func (s *Service) endGrants(ctx context.Context, tenant string) (n int, err error) {
+	var persons []string
+	err = s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return errors.Join(tx.GetContext(ctx, &n, `SELECT count(*) FROM grants WHERE scope = ?`, tenant),
+			tx.SelectContext(ctx, &persons, `SELECT DISTINCT person FROM grants WHERE scope = ? AND revoked = 0 ORDER BY person`, tenant))
+	})
+	for _, p := range persons {
+		err = errors.Join(err, s.RemoveMember(ctx, tenant, p))
+	}
+	return n, err
+}
