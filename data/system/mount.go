@@ -16,6 +16,10 @@ type files interface {
 	DSN(database string, params ...string) string
 	Init(*sqlite3.Conn) error
 	Fault() error
+	Rekey(ctx context.Context, progress func(done, total int64)) error
+	Generations(ctx context.Context) ([]uint32, error)
+	Seals() ([]cryptfs.Seals, error)
+	Scrub(ctx context.Context, database string, base *cryptfs.Base, check func(pgno uint32, page []byte) error, report func(cryptfs.Progress)) error
 	Close() error
 }
 

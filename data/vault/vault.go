@@ -44,8 +44,10 @@ type Vault struct {
 
 // state is common to a vault and its parts.
 type state struct {
-	busy  sync.WaitGroup        // verification beside the service
-	fault atomic.Pointer[error] // damage that was found; stops the vault
+	busy    sync.WaitGroup        // verification beside the service
+	fault   atomic.Pointer[error] // damage that was found; stops the vault
+	updates updates
+	outer   uint32 // generation of the key that badger's own encryption stands under
 }
 
 func (s *state) fail(err error) error {
@@ -61,6 +63,10 @@ func Open(dir string, keys data.KeySource) (*Vault, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, fmt.Errorf("open vault: %w", err)
 	}
+	generation, _, err := keys.Current()
+	if err != nil {
+		return nil, fmt.Errorf("open vault %s: %w", dir, err)
+	}
 	outer, err := prepare(dir, keys)
 	if err != nil {
 		return nil, fmt.Errorf("open vault %s: %w", dir, err)
@@ -73,7 +79,7 @@ func Open(dir string, keys data.KeySource) (*Vault, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open vault %s: %w", dir, foreign(err))
 	}
-	v := &Vault{db: db, sealer: newSealer(keys), state: &state{}}
+	v := &Vault{db: db, sealer: newSealer(keys), state: &state{outer: generation}}
 	if err := v.ready(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open vault %s: %w", dir, err), db.Close())
 	}
@@ -196,6 +202,7 @@ func (v *Vault) run(ctx context.Context, write bool, fn func(*Tx) error) error {
 		if err := room(v.db.Opts().Dir); err != nil {
 			return err
 		}
+		defer v.state.updates.enter()()
 	}
 	txn := v.db.NewTransaction(write)
 	defer txn.Discard()

@@ -1,0 +1,59 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"holdfast/data"
+	"holdfast/data/cryptfs"
+)
+
+// Seals tells how often a key sealed, and how often it may.
+type Seals = cryptfs.Seals
+
+// RekeyPages seals the store's databases anew under the current generation of its
+// pages key, while they are in use; see cryptfs.FS.Rekey.
+func (s *Store) RekeyPages(ctx context.Context, progress func(done, total int64)) error {
+	if err := s.disk.Rekey(ctx, progress); err != nil {
+		return fmt.Errorf("store %s: %w", s.id, err)
+	}
+	return nil
+}
+
+// PageGenerations are those of the pages key that anything is sealed under.
+func (s *Store) PageGenerations(ctx context.Context) ([]uint32, error) {
+	in, err := s.disk.Generations(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", s.id, err)
+	}
+	return in, nil
+}
+
+// Seals tells how often the store's pages key sealed, by database and generation.
+func (s *Store) Seals() ([]Seals, error) { return s.disk.Seals() }
+
+// RekeyFiles seals a store's files anew under the current generation of its files
+// key, while they are in use. The store need not be open.
+func (p *Pool) RekeyFiles(ctx context.Context, id data.StoreID, progress func(done, total int64)) error {
+	files, err := p.filesOf(id)
+	if err == nil {
+		err = files.Rekey(ctx, progress)
+	}
+	if err != nil {
+		return fmt.Errorf("store %s: %w", id, err)
+	}
+	return nil
+}
+
+// FileGenerations are those of the files key that any file is sealed under.
+func (p *Pool) FileGenerations(ctx context.Context, id data.StoreID) ([]uint32, error) {
+	files, err := p.filesOf(id)
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", id, err)
+	}
+	in, err := files.Generations(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", id, err)
+	}
+	return in, nil
+}
