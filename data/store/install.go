@@ -35,15 +35,9 @@ func (p *Pool) Install(ctx context.Context, id data.StoreID, build func(ctx cont
 }
 
 func (p *Pool) install(ctx context.Context, id data.StoreID, reason string, build func(context.Context, string, InstallTarget) error) (err error) {
-	if err := checkID(id); err != nil {
-		return err
-	}
-	if exists(p.path(id)) {
-		return fmt.Errorf("install store %s: %w", id, data.ErrExists)
-	}
-	scratch, err := p.scratch()
+	scratch, err := p.beginInstall(id)
 	if err != nil {
-		return fmt.Errorf("install store %s: %w", id, err)
+		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
 	t := &installTarget{config: p.config, id: id, dir: scratch}
@@ -54,6 +48,20 @@ func (p *Pool) install(ctx context.Context, id data.StoreID, reason string, buil
 		return fmt.Errorf("install store %s: %w", id, err)
 	}
 	return p.moveIn(id, scratch)
+}
+
+// beginInstall makes the folder in which a new store is put together.
+func (p *Pool) beginInstall(id data.StoreID) (scratch string, err error) {
+	if err := checkID(id); err != nil {
+		return "", err
+	}
+	if exists(p.path(id)) {
+		return "", fmt.Errorf("install store %s: %w", id, data.ErrExists)
+	}
+	if scratch, err = p.scratch(); err != nil {
+		return "", fmt.Errorf("install store %s: %w", id, err)
+	}
+	return scratch, nil
 }
 
 // scratch makes an empty folder beside the tenants'; its name can be no tenant's.

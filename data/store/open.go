@@ -97,8 +97,8 @@ func (s *Store) start(ctx context.Context) error {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
 	s.restConnections()
-	if err := s.app.RunAllMigrations(); err != nil {
-		return fmt.Errorf("migrate: %w", err)
+	if len(core.AppMigrations.Items()) > 0 { // Bootstrap ran PocketBase's own
+		return errors.New("migrate: a package has registered migrations for every app")
 	}
 	if err := createFeed(ctx, s.app); err != nil {
 		return err

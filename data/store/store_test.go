@@ -302,3 +302,6 @@ func TestImportAndExport(t *testing.T) {
 		}
 	}
 }
+
+// image is an open store's pages.
+func (s *Store) image(ctx context.Context) ([][]byte, error) { return imageOf(ctx, s.pages) }
