@@ -20,8 +20,7 @@ import (
 // memory maps, not reads of parts of a page, not atomic batches).
 type file struct {
 	vfs.File
-	db      *database
-	newborn bool // its folder was not yet synced since it was made
+	db *database
 }
 
 func (f *file) Close() error {
@@ -34,15 +33,36 @@ func (f *file) Close() error {
 	return err
 }
 
-// Sync also syncs the folder the first time, for a log whose name is lost in a
-// power cut loses the commits in it.
+// Sync also syncs the folder the first time.
 func (f *file) Sync(flags vfs.SyncFlag) error {
 	err := f.File.Sync(flags)
-	if err == nil && f.newborn {
-		err = f.db.fs.Disk.SyncDir(filepath.Dir(f.db.path))
-		f.newborn = err != nil
+	if err == nil {
+		err = f.db.syncName()
 	}
 	return f.refuse(err, "", 0)
+}
+
+// create makes a file where SQLite wants one made.
+func (db *database) create(name string, flags vfs.OpenFlag) error {
+	db.naming.Lock()
+	defer db.naming.Unlock()
+	created, err := db.fs.create(name, flags)
+	db.unnamed = db.unnamed || created
+	return err
+}
+
+// syncName syncs the folder if a file was made there since: a log whose name is
+// lost in a power cut loses the commits in it, and the connection that syncs it
+// need not be the one that made it.
+func (db *database) syncName() error {
+	db.naming.Lock()
+	defer db.naming.Unlock()
+	if !db.unnamed {
+		return nil
+	}
+	err := db.fs.Disk.SyncDir(filepath.Dir(db.path))
+	db.unnamed = err != nil
+	return err
 }
 
 func syncDir(dir string) error {

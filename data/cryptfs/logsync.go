@@ -102,7 +102,7 @@ func (db *database) syncOnce() error {
 	log, err := db.openLog()
 	upTo := db.point()
 	if err == nil {
-		err = log.Sync()
+		err = errors.Join(log.Sync(), db.syncName())
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return err
 	}

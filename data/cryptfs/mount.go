@@ -42,7 +42,7 @@ func Mount(c Config) (*FS, error) {
 	}
 	c = c.withDisk()
 	c.Dir = dir
-	fs := &FS{Config: c, name: "holdfast-" + rand.Text(), boot: bootID(), dbs: map[string]*database{}}
+	fs := &FS{Config: c, name: "holdfast-" + rand.Text(), boot: bootOf(c.Disk), dbs: map[string]*database{}}
 	vfs.Register(fs.name, sqliteVFS{c.Disk.VFS(), fs})
 	return fs, nil
 }

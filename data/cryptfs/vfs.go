@@ -38,6 +38,9 @@ type database struct {
 	sealing  sync.RWMutex // held for reading from a unit's sealing until it is written
 	inPlace  sync.RWMutex // held to write pages of the database file; see rekeyer
 
+	naming  sync.Mutex
+	unnamed bool // a file was made, and the folder not yet synced since
+
 	extent   atomic.Uint32 // pages that the database file holds for certain
 	checking sync.Mutex
 	checked  bool // see check
@@ -81,8 +84,7 @@ func (v sqliteVFS) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.Fil
 	if err := db.conceive(flags); err != nil {
 		return nil, flags, err
 	}
-	created, err := v.fs.create(name.String(), flags)
-	if err != nil {
+	if err := db.create(name.String(), flags); err != nil {
 		return nil, flags, err
 	}
 	if db.open.Load() == 0 {
@@ -99,7 +101,7 @@ func (v sqliteVFS) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.Fil
 	}
 	v.fs.open.Add(1)
 	db.open.Add(1)
-	f := file{File: base, db: db, newborn: created}
+	f := file{File: base, db: db}
 	if flags&vfs.OPEN_WAL != 0 {
 		main, _ := vfsutil.UnwrapFile[*mainFile](name.DatabaseFile())
 		return &walFile{file: f, main: main}, out, nil
