@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"holdfast/app/api"
 	"holdfast/app/identity"
 	"holdfast/data"
 	"holdfast/data/keys"
@@ -27,6 +28,7 @@ type Appliance struct {
 
 	house  atomic.Pointer[house]
 	change sync.Mutex // one opening or closing at a time
+	gate   *gate
 	front  *front
 }
 
@@ -39,6 +41,7 @@ func OpenAppliance(ctx context.Context, c Config, logger *slog.Logger) (*Applian
 		return nil, err
 	}
 	a := &Appliance{config: c, logger: logger, now: now, folder: f}
+	a.gate = newGate(a)
 	a.front = newFront(a)
 	if err := a.begin(ctx); err != nil {
 		return nil, errors.Join(err, f.close())
@@ -49,24 +52,33 @@ func OpenAppliance(ctx context.Context, c Config, logger *slog.Logger) (*Applian
 func (a *Appliance) begin(ctx context.Context) (err error) {
 	if !exists(a.folder.in("keys")) {
 		if exists(a.folder.in("system.db")) {
-			return fmt.Errorf("the data folder %s has data but no keys: put its keys folder back", a.folder.path)
+			return fmt.Errorf("the data folder %s has data but no keys: put its keys folder back, or bring it back from an off-host copy: holdfast keys restore --from TARGET-URL", a.folder.path)
 		}
 		if a.recovery, err = createKeys(a.folder, a.config.KeyFile); err != nil {
 			return fmt.Errorf("make the keys: %w", err)
 		}
 	}
-	if a.why = a.openByKeyFile(ctx); a.why != nil && !sealable(a.why) {
+	if a.why = a.openUnattended(ctx); a.why != nil && !sealable(a.why) {
 		return a.why
 	}
 	return nil
 }
 
-// openByKeyFile never makes a key file: a missing one must not pass for a new one.
-func (a *Appliance) openByKeyFile(ctx context.Context) error {
-	if !exists(a.config.KeyFile) {
+// openUnattended tries what opens without a person: the service manager's
+// credential, the key file. It never makes a key file: a missing one must not pass
+// for a new one.
+func (a *Appliance) openUnattended(ctx context.Context) error {
+	var ways []keys.Slot
+	if path := credentialPath(); path != "" {
+		ways = append(ways, keys.Credential(path))
+	}
+	if exists(a.config.KeyFile) {
+		ways = append(ways, keys.KeyFile(a.config.KeyFile))
+	}
+	if len(ways) == 0 {
 		return fmt.Errorf("the key file %s is missing: %w", a.config.KeyFile, keys.ErrWrongKey)
 	}
-	return a.Unseal(ctx, keys.KeyFile(a.config.KeyFile))
+	return a.unseal(ctx, nil, ways...)
 }
 
 // sealable says that another slot may still open what this one did not.
@@ -76,19 +88,32 @@ func sealable(err error) bool {
 
 // Unseal opens the keyring through a slot and the house with it.
 func (a *Appliance) Unseal(ctx context.Context, slot keys.Slot) error {
+	return a.unseal(ctx, nil, slot)
+}
+
+// unseal is Unseal through the first slot that opens; a person's unsealing has the
+// detail of its entry in the log.
+func (a *Appliance) unseal(ctx context.Context, entry map[string]string, ways ...keys.Slot) error {
 	a.change.Lock()
 	defer a.change.Unlock()
 	if a.house.Load() != nil {
 		return nil
 	}
-	ring, err := unlock(a.folder, slot, a.logger)
+	o, err := unlock(a.folder, a.logger, ways...)
 	if err != nil {
 		return err
 	}
 	// The house outlives the request that unsealed it.
-	h, err := openHouse(context.WithoutCancel(ctx), a, ring)
+	ctx = context.WithoutCancel(ctx)
+	h, err := openHouse(ctx, a, o)
 	if err != nil {
 		return err
+	}
+	if entry != nil {
+		entry["kind"] = o.kind
+		if err := h.audit.Record(ctx, api.Event{Action: "appliance.unseal", Target: o.slot, Outcome: api.OK, Detail: entry}); err != nil {
+			return errors.Join(err, h.close())
+		}
 	}
 	a.house.Store(h)
 	a.front.unsealed(h)
@@ -120,6 +145,7 @@ func (a *Appliance) status(ctx context.Context) (Status, error) {
 	}
 	h := a.house.Load()
 	if h == nil {
+		s.Unseal = a.gate.ways(ctx)
 		return s, nil
 	}
 	var err error
@@ -139,6 +165,7 @@ func (a *Appliance) HostHandler() http.Handler {
 func (a *Appliance) Close() error {
 	a.change.Lock()
 	defer a.change.Unlock()
+	a.gate.shares.Close()
 	var errs []error
 	if h := a.house.Swap(nil); h != nil {
 		errs = append(errs, h.close())

@@ -37,6 +37,9 @@ func (h *house) openCapabilities(ctx context.Context, a *Appliance) (err error) 
 	if err := h.openRecovery(ctx, a); err != nil {
 		return err
 	}
+	if err := h.openCustody(ctx, a); err != nil {
+		return err
+	}
 	h.studio, err = studio.New(studio.Config{
 		Tenants: h.tenants, Pool: h.pool, Recorder: h.audit, Clock: a.now, URL: a.front.studioURL,
 	})
@@ -135,7 +138,7 @@ func (h *house) openRouter(a *Appliance) (err error) {
 		return err
 	}
 	for _, routes := range [][]api.Route{
-		h.ownRoutes(a), h.identity.Routes(), h.tenants.Routes(), h.recovery.Routes(), h.disposal.Routes(),
+		h.ownRoutes(a), h.identity.Routes(), h.tenants.Routes(), h.recovery.Routes(), h.custody.Routes(), h.disposal.Routes(),
 		h.audit.Routes(), h.operations.Routes(h.identity), h.studio.Routes(),
 	} {
 		if err := h.router.Add(routes...); err != nil {
@@ -148,7 +151,7 @@ func (h *house) openRouter(a *Appliance) (err error) {
 // ownRoutes are the appliance's own: health, status, the API's description.
 func (h *house) ownRoutes(a *Appliance) []api.Route {
 	plain := func(w http.ResponseWriter, r *http.Request) error { healthy(w, r); return nil }
-	gate := newGate(a)
+	gate := a.gate
 	return []api.Route{
 		{Method: http.MethodGet, Path: "/healthz", Permission: api.Public, Summary: "The process lives", Produces: "text/plain", Response: "", Handler: plain},
 		{Method: http.MethodGet, Path: "/readyz", Permission: api.Public, Summary: "The appliance is unsealed and serves", Produces: "text/plain", Response: "", Handler: h.ready},

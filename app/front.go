@@ -36,7 +36,7 @@ type face struct {
 func newFront(a *Appliance) *front {
 	f := &front{appliance: a}
 	f.moved, f.move = context.WithCancel(context.Background())
-	f.face.Store(&face{api: newGate(a).handler(), tenants: nobody{}})
+	f.face.Store(&face{api: a.gate.handler(), tenants: nobody{}})
 	return f
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"holdfast/app/api"
 	"holdfast/app/audit"
+	"holdfast/app/custody"
 	"holdfast/app/disposal"
 	"holdfast/app/identity"
 	"holdfast/app/recovery"
@@ -24,6 +25,7 @@ import (
 // house is everything that an unsealed appliance holds open, from the ground up.
 type house struct {
 	ring       *keys.Ring
+	openedBy   string // id of the slot
 	vault      *vault.Vault
 	system     *system.DB
 	pool       *store.Pool
@@ -32,6 +34,7 @@ type house struct {
 	tenants    *tenant.Service
 	identity   *identity.Service
 	recovery   *recovery.Service
+	custody    *custody.Service
 	disposal   *disposal.Service
 	studio     *studio.Service
 	router     *api.Router
@@ -43,9 +46,9 @@ type house struct {
 
 // openHouse opens the rooms floor by floor. What was opened before a failure is
 // closed again.
-func openHouse(ctx context.Context, a *Appliance, ring *keys.Ring) (*house, error) {
-	h := &house{ring: ring}
-	h.opened(func() error { ring.Seal(); return nil })
+func openHouse(ctx context.Context, a *Appliance, o opened) (*house, error) {
+	h := &house{ring: o.ring, openedBy: o.slot}
+	h.opened(func() error { o.ring.Seal(); return nil })
 	for _, open := range []func(context.Context, *Appliance) error{h.openGround, h.openRecords, h.openCapabilities} {
 		if err := open(ctx, a); err != nil {
 			return nil, errors.Join(err, h.close())
@@ -134,6 +137,7 @@ func (h *house) startClock(logger *slog.Logger, now func() time.Time) {
 	h.clock.every(time.Minute, "tenants past their undelete window", h.tenants.Sweep)
 	h.clock.every(time.Minute, "ledger of destructions", h.disposal.Sweep)
 	h.clock.every(time.Minute, "idle chains", h.recovery.Sweep)
+	h.clock.every(10*time.Minute, "copies of the keys", h.custody.Sweep)
 	h.clock.every(time.Minute, "sessions and links", func(ctx context.Context, _ time.Time) error { return h.identity.Sweep(ctx) })
 	h.clock.every(time.Hour, "vault garbage", func(ctx context.Context, _ time.Time) error { return h.vault.Collect(ctx) })
 	h.clock.start()

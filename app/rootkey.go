@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"holdfast/data"
 	"holdfast/data/keys"
 )
 
@@ -22,7 +23,7 @@ func createKeys(f *folder, keyFile string) (recovery string, err error) {
 		return "", err
 	}
 	slot, recovery := keys.NewRecovery()
-	root, err := keys.CreateSlots(filepath.Join(scratch, "root.slots"), keys.KeyFile(keyFile), slot)
+	root, err := keys.CreateSlots(filepath.Join(scratch, keys.SlotsFile), keys.KeyFile(keyFile), slot)
 	if err != nil {
 		return "", err
 	}
@@ -50,23 +51,54 @@ func renameDurably(from, to string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// unlock opens the keyring through one slot. Damage to what is not needed now (another
-// slot, the previous keyring) is told while there is still a way to mend it.
-func unlock(f *folder, slot keys.Slot, logger *slog.Logger) (*keys.Ring, error) {
-	slots, err := keys.OpenSlots(f.in("keys", "root.slots"))
+// opened is a keyring and the slot that opened it.
+type opened struct {
+	ring *keys.Ring
+	slot string // its id
+	kind string
+}
+
+// unlock opens the keyring through the first slot that opens. Damage to what is
+// not needed now (another slot, the previous keyring) is told while there is still
+// a way to mend it.
+func unlock(f *folder, logger *slog.Logger, ways ...keys.Slot) (opened, error) {
+	slots, err := keys.OpenSlots(f.in("keys", keys.SlotsFile))
 	if err != nil {
-		return nil, err
+		return opened{}, restorable(err)
 	}
-	root, err := slots.Unlock(slot)
+	for _, s := range slots.List() {
+		if s.Damaged {
+			logger.Error("a slot of the root key is damaged; the others still open", "slot", s.ID)
+		}
+	}
+	root, id, err := slots.Open(ways...)
 	if err != nil {
-		return nil, err
+		return opened{}, err
 	}
 	ring, err := keys.OpenRing(f.in("keys"), root)
 	if err != nil {
-		return nil, fmt.Errorf("open the keyring: %w", err)
+		return opened{}, restorable(fmt.Errorf("open the keyring: %w", err))
 	}
 	if err := errors.Join(slots.Check(root), ring.Check()); err != nil {
 		logger.Error("the key files are damaged: what opened today may not open tomorrow; put a copy back", "error", err)
 	}
-	return ring, nil
+	return opened{ring, id, kindOf(slots, id)}, nil
+}
+
+func kindOf(slots *keys.Slots, id string) string {
+	for _, s := range slots.List() {
+		if s.ID == id {
+			return s.Kind
+		}
+	}
+	return ""
+}
+
+// restorable adds to an error of missing or damaged key files what brings them back.
+func restorable(err error) error {
+	if !errors.Is(err, data.ErrNotFound) && !errors.Is(err, data.ErrTampered) {
+		return err
+	}
+	return fmt.Errorf("%w\nBring the keys back: holdfast keys restore --previous (the one before the last change), "+
+		"or holdfast keys restore --from TARGET-URL (an off-host copy); both ask for the secret of a slot", err)
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"holdfast/app/custody"
 )
 
 // drainTime is how long running requests may take after SIGTERM.
@@ -25,6 +27,7 @@ func (c *cli) serve() *cobra.Command {
 	f.StringVar(&c.config.ACMERoots, "acme-roots", "", "PEM file with the roots that the certificate authority's own server is trusted by")
 	f.DurationVar(&c.config.UndeleteWindow, "undelete-window", 7*24*time.Hour, "how long a deleted tenant can be undeleted before its keys are destroyed")
 	f.StringVar(&c.config.Email, "email", "", "contact for the certificate authority")
+	f.DurationVar(&c.config.KeyCopiesKept, "key-copies-kept", custody.DefaultHorizon, "how long an older copy of the keys stays off this host")
 	f.Var(&c.config.MemoryBudget, "memory-budget", "memory for open stores, as 2GiB; a quarter of the machine's where it is not given")
 	f.Var(&c.config.MaxUpload, "max-upload", "the largest upload, within its fields' limits; 4GiB where it is not given")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return c.runServer(cmd.Context()) }
@@ -91,31 +94,4 @@ func serverLogger(w io.Writer) *slog.Logger {
 // quietLogger keeps a command's error output for what went wrong.
 func quietLogger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelError}))
-}
-
-func (c *cli) unseal() *cobra.Command {
-	var passphrase, recovery bool
-	cmd := &cobra.Command{Use: "unseal --passphrase-stdin|--recovery-key-stdin", Short: "Unseal a running server", Args: usage(cobra.NoArgs)}
-	cmd.Flags().BoolVar(&passphrase, "passphrase-stdin", false, "read the passphrase from standard input")
-	cmd.Flags().BoolVar(&recovery, "recovery-key-stdin", false, "read the recovery key from standard input")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if passphrase == recovery {
-			return fmt.Errorf("%w: say --passphrase-stdin or --recovery-key-stdin", errUsage)
-		}
-		secret, err := c.secret()
-		if err != nil {
-			return err
-		}
-		field := "recoveryKey"
-		if passphrase {
-			field = "passphrase"
-		}
-		return c.with(cmd.Context(), func(cl *client) error {
-			if err := cl.call(cmd.Context(), "POST", "/api/v1/unseal", map[string]string{field: secret}, nil); err != nil {
-				return err
-			}
-			return c.object(map[string]any{"sealed": false}, "the appliance is unsealed")
-		})
-	}
-	return cmd
 }
