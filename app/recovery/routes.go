@@ -58,6 +58,10 @@ func (s *Service) storeRoutes() []api.Route {
 			Summary: "Read the chain: signatures, hashes, positions, decryption, checksums", Request: Choice{}, Response: api.Operation{}, Status: 202, Handler: s.serveVerify,
 		},
 		{
+			Method: "POST", Path: base + "/scrub", Permission: api.SnapshotRead, Scope: s.scope,
+			Summary: "Read the store's disk through: authenticate every page and file, and hold them against the last snapshot", Response: api.Operation{}, Status: 202, Handler: s.serveScrub,
+		},
+		{
 			Method: "POST", Path: base + "/restores", Permission: api.SnapshotRestore, Scope: s.scope,
 			Summary: "Restore a snapshot as a new tenant (needs the permission to create tenants, too)", Request: Order{}, Response: api.Operation{}, Status: 202, Handler: s.serveRestore,
 		},

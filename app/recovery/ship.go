@@ -153,6 +153,7 @@ func (s *Service) shipStore(ctx context.Context, id data.StoreID, t targetRow) (
 	r, err := c.Ship(ctx, st.Pages(), st.Files(), at)
 	if err == nil {
 		l.last = t.ID
+		st.Shipped(label(t.ID, r.Epoch, r.Sequence))
 	}
 	return r, err
 }

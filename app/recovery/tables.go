@@ -35,6 +35,8 @@ CREATE TABLE shipping (
 	error TEXT NOT NULL, time INTEGER NOT NULL,
 	PRIMARY KEY (store, target)
 ) STRICT, WITHOUT ROWID;
+`}, {Name: "scrubs", SQL: `
+CREATE TABLE scrubs (store TEXT PRIMARY KEY, time INTEGER NOT NULL, findings INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 `}}
 
 // targetRow is a target as the table holds it.
