@@ -11,6 +11,7 @@ import (
 const (
 	changesTable      = "_changes"
 	incarnationsTable = "_incarnations"
+	settingsTable     = "_hf_settings" // Holdfast's own, see durability.go
 	triggerPrefix     = "_hf_"
 )
 
@@ -54,7 +55,7 @@ func denied(action sqlite3.AuthorizerActionCode, third, fourth, trigger string) 
 }
 
 func isFeed(table string) bool {
-	return strings.EqualFold(table, changesTable) || strings.EqualFold(table, incarnationsTable)
+	return strings.EqualFold(table, changesTable) || strings.EqualFold(table, incarnationsTable) || strings.EqualFold(table, settingsTable)
 }
 
 func deniedPragma(name, argument string) bool {

@@ -18,11 +18,14 @@ func (s *Store) connect(path string) (*dbx.DB, error) {
 	name := filepath.Base(path)
 	s.connects[name]++
 	reader := s.connects[name]%2 == 1
-	c := &connector{dsn: s.disk.DSN(name), begin: "BEGIN IMMEDIATE", init: func(c *sqlite3.Conn) error {
+	c := connector{dsn: s.disk.DSN(name), begin: "BEGIN IMMEDIATE", init: func(c *sqlite3.Conn) error {
 		return s.prepare(c, reader)
 	}}
 	if reader {
 		c.begin = "BEGIN"
+	}
+	if name == dataFile && !reader {
+		return dbx.NewFromDB(sql.OpenDB(newWriter(c, s.settle)), "sqlite3"), nil
 	}
 	return dbx.NewFromDB(sql.OpenDB(c), "sqlite3"), nil
 }

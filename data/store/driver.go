@@ -18,10 +18,10 @@ type connector struct {
 	init  func(*sqlite3.Conn) error
 }
 
-var _ driver.Connector = (*connector)(nil)
+var _ driver.Connector = connector{}
 
 // Connect opens and readies one connection.
-func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
+func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	raw, err := sqlite3.OpenContext(ctx, c.dsn)
 	if err != nil {
 		return nil, err
@@ -33,7 +33,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 }
 
 // Driver is asked for by database/sql, never by us.
-func (c *connector) Driver() driver.Driver { return nil }
+func (c connector) Driver() driver.Driver { return nil }
 
 // conn is one connection; database/sql lets one goroutine at a time use it.
 type conn struct {
@@ -177,9 +177,18 @@ type result struct{ id, rows int64 }
 func (r result) LastInsertId() (int64, error) { return r.id, nil }
 func (r result) RowsAffected() (int64, error) { return r.rows, nil }
 
-// QueryContext runs a statement and takes its first step, which prepares it anew
-// after a change of schema: before that the columns of t.* are old ones.
+// QueryContext runs a statement.
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	r, err := c.query(ctx, query, args)
+	if err != nil {
+		return nil, err // a nil *rows is not a nil Rows
+	}
+	return r, nil
+}
+
+// query runs a statement and takes its first step, which prepares it anew after a
+// change of schema: before that the columns of t.* are old ones.
+func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue) (*rows, error) {
 	defer c.interruptible(ctx)()
 	query = plainCount(query)
 	s, err := c.take(ctx, query)

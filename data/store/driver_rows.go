@@ -40,7 +40,9 @@ func bind(s *sqlite3.Stmt, args []driver.NamedValue) (err error) {
 }
 
 // CheckNamedValue takes what bind can bind; database/sql converts the rest.
-func (c *conn) CheckNamedValue(a *driver.NamedValue) error {
+func (c *conn) CheckNamedValue(a *driver.NamedValue) error { return checkNamedValue(a) }
+
+func checkNamedValue(a *driver.NamedValue) error {
 	switch a.Value.(type) {
 	case nil, bool, int64, float64, string, []byte, time.Time:
 		return nil
@@ -129,7 +131,10 @@ func (c *conn) Prepare(query string) (driver.Stmt, error) { return &stmt{c, quer
 
 // stmt stands for a statement by its text.
 type stmt struct {
-	conn  *conn
+	conn interface {
+		driver.ExecerContext
+		driver.QueryerContext
+	}
 	query string
 }
 

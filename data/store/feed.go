@@ -73,8 +73,8 @@ func (s *Store) Incarnations(ctx context.Context) ([]Incarnation, error) {
 	return out, nil
 }
 
-// Position is the store's newest committed position; its sequence is 0 before
-// the first change.
+// Position is the store's newest position that is on the disk; its sequence is 0
+// before the first change.
 func (s *Store) Position(ctx context.Context) (data.Position, error) {
 	var row struct {
 		ID  string        `db:"id"`
@@ -82,6 +82,9 @@ func (s *Store) Position(ctx context.Context) (data.Position, error) {
 	}
 	err := s.app.ConcurrentDB().NewQuery(`SELECT id, (SELECT max(seq) FROM _changes) AS seq
 		FROM _incarnations ORDER BY rowid DESC LIMIT 1`).WithContext(inner(ctx)).One(&row)
+	if err == nil {
+		err = s.sync(ctx)
+	}
 	if err != nil {
 		return data.Position{}, fmt.Errorf("position of %s: %w", s.id, err)
 	}
@@ -105,7 +108,13 @@ func (s *Store) Changes(ctx context.Context, after data.Position, limit int) ([]
 			WHERE seq > {:seq} ORDER BY seq LIMIT {:limit}`).
 			Bind(dbx.Params{"seq": after.Sequence, "limit": limit}).WithContext(inner(ctx)).All(&rows)
 	})
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	if err == nil && len(rows) > 0 {
+		err = s.sync(ctx) // a follower that ran ahead of the disk would skip what takes its place
+	}
+	if err != nil {
 		return nil, fmt.Errorf("changes of %s: %w", s.id, err)
 	}
 	out := make([]data.Change, len(rows))

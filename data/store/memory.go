@@ -37,8 +37,12 @@ func (s *Store) weigh() int64 {
 	weight := int64(storeWeight)
 	for _, name := range []string{dataFile, auxFile} {
 		conns := int64(0)
-		for _, db := range s.pools(name) {
-			conns += int64(db.DB().Stats().OpenConnections)
+		for i, db := range s.pools(name) {
+			open := int64(db.DB().Stats().OpenConnections)
+			if i == writerPool {
+				open = min(open, 1) // sessions share one, see writer
+			}
+			conns += open
 		}
 		if conns > 0 {
 			weight += conns * (connWeight + min(s.sizeOf(name), s.pool.config.cacheKiB()<<10))
@@ -54,6 +58,9 @@ func (s *Store) sizeOf(database string) int64 {
 	}
 	return st.Size()
 }
+
+// writerPool is where pools has the writer.
+const writerPool = 1
 
 // pools are the connection pools of a database: readers, then the writer.
 func (s *Store) pools(database string) (pools []*dbx.DB) {
@@ -77,10 +84,11 @@ func (s *Store) restConnections() {
 			db.DB().SetConnMaxIdleTime(restAfter)
 		}
 	}
+	s.pools(dataFile)[writerPool].DB().SetMaxOpenConns(maxSessions) // PocketBase allows one
 }
 
 func (s *Store) dropIdle() {
-	idle := map[string][]int{dataFile: {maxIdleReaders, 1}, auxFile: {1, 1}}
+	idle := map[string][]int{dataFile: {maxIdleReaders, maxSessions}, auxFile: {1, 1}}
 	for name, most := range idle {
 		for i, db := range s.pools(name) {
 			if name == dataFile && i == 0 {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pocketbase/pocketbase/core"
@@ -31,6 +32,7 @@ type Store struct {
 	spooled  bodyBudget
 	actors   sync.Map       // *core.BaseApp -> func() data.Actor
 	connects map[string]int // calls of connect by database; only while opening
+	relaxed  atomic.Bool    // see Durability
 
 	closing context.Context // done when the store is to close: ends event streams
 	close   context.CancelFunc
@@ -71,6 +73,9 @@ func (s *Store) mounting() cryptfs.Config {
 		Dir:      s.dir,
 		Identity: s.id.String(),
 		Keys:     s.keys.Pages(s.id),
+
+		Durability: cryptfs.Shared, // see settle
+		Disk:       s.pool.config.Disk,
 		OnCommit: func(database string) {
 			if database == dataFile {
 				s.pool.config.OnCommit(s.id)
@@ -103,6 +108,9 @@ func (s *Store) start(ctx context.Context) error {
 	if err := createFeed(ctx, s.app); err != nil {
 		return err
 	}
+	if err := s.loadOwnSettings(ctx); err != nil {
+		return err
+	}
 	if err := verifyTriggers(ctx, s.app); err != nil {
 		return err
 	}
@@ -116,6 +124,7 @@ func (s *Store) start(ctx context.Context) error {
 const (
 	maxReaders     = 16
 	maxIdleReaders = 4
+	maxSessions    = 64          // writes that wait for the disk at once, on one connection
 	restAfter      = time.Minute // an unused connection is closed then
 )
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"holdfast/data"
+	"holdfast/data/cryptfs/disk"
 )
 
 // Errors of this room. Wrapped with what was being done.
@@ -66,6 +67,9 @@ type Config struct {
 	// PrivateMail lets tenants send mail through servers on private addresses, as
 	// an appliance with a relay of its own wants.
 	PrivateMail bool
+
+	// Disk is where the databases lie; nil: the operating system.
+	Disk disk.System
 
 	MaxBody    int64 // most bytes of one request body that is held in memory; default 128 MiB
 	BodyMemory int64 // most bytes of all bodies held in memory at once; default 512 MiB

@@ -20,7 +20,7 @@ import (
 var hiddenFromViews = map[string]bool{
 	"_superusers": true, "_collections": true, "_params": true, "_otps": true, "_mfas": true,
 	"_externalauths": true, "_authorigins": true, "_migrations": true,
-	"sqlite_master": true, "sqlite_schema": true, changesTable: true, incarnationsTable: true,
+	"sqlite_master": true, "sqlite_schema": true, changesTable: true, incarnationsTable: true, settingsTable: true,
 }
 
 // hiddenColumns are secrets of an auth collection's records, in lower case.
