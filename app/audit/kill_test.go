@@ -16,6 +16,7 @@ import (
 
 	"holdfast/app/api"
 	"holdfast/data"
+	"holdfast/data/cryptfs/disk"
 	"holdfast/data/store"
 	"holdfast/data/vault"
 )
@@ -46,13 +47,17 @@ type realHouse struct {
 	pool  *store.Pool
 }
 
-func openReal(ctx context.Context, dir string) (h *realHouse, err error) {
+func openReal(ctx context.Context, dir string) (*realHouse, error) {
+	return openRealOn(ctx, dir, nil)
+}
+
+func openRealOn(ctx context.Context, dir string, disk disk.System) (h *realHouse, err error) {
 	h = &realHouse{}
 	if h.vault, err = vault.Open(filepath.Join(dir, "vault"), newKeys("vault")); err != nil {
 		return nil, err
 	}
 	h.pool, err = store.New(store.Config{
-		Dir: filepath.Join(dir, "stores"), Keys: fixedStoreKeys{},
+		Dir: filepath.Join(dir, "stores"), Keys: fixedStoreKeys{}, Disk: disk,
 		OnCommit: func(id data.StoreID) { h.Nudge(id) },
 	})
 	if err != nil {
