@@ -44,20 +44,32 @@ func (db *database) conceive(flags vfs.OpenFlag) error {
 // log, and forgets the commits behind it.
 func (db *database) admit() error {
 	end, err := db.scanLog()
-	if err != nil && !(errors.Is(err, errUnsealed) && db.fs.AcceptCutLog) {
-		return err
-	}
-	if err == nil {
-		if err = db.compare(end); err == nil {
-			db.track.inherit(end.salt, end.frames)
-			return db.mark.adopt(end.salt)
+	if end.unread {
+		if end, err = db.emptyBegun(end, err); err != nil && !db.fs.AcceptCutLog {
+			return err
 		}
 	}
-	if !errors.Is(err, ErrCutLog) && !errors.Is(err, errUnsealed) || !db.fs.AcceptCutLog {
+	if err == nil {
+		err = db.compare(end)
+	}
+	if err == nil {
+		db.track.inherit(end.salt, end.frames)
+		return db.mark.adopt(end.salt)
+	}
+	if !errors.Is(err, ErrCutLog) || !db.fs.AcceptCutLog {
 		return err
 	}
 	_ = db.refuse(err) // said, and accepted
 	return db.accept(end)
+}
+
+// emptyBegun empties a log whose header is torn because it was just being begun:
+// the mark counts nothing in it, so all is in the database.
+func (db *database) emptyBegun(end logEnd, why error) (logEnd, error) {
+	if r, err := db.mark.load(); err != nil || r.written > 0 {
+		return end, why
+	}
+	return logEnd{}, db.emptyFile(db.path + walSuffix)
 }
 
 // compare holds the log against the mark.

@@ -1,6 +1,7 @@
 package cryptfs
 
 import (
+	"context"
 	"math/rand/v2"
 	"strconv"
 	"testing"
@@ -11,9 +12,14 @@ import (
 // TestPowerCut cuts the power at many points: whatever is left opens, is whole
 // and has every acknowledged row.
 func TestPowerCut(t *testing.T) {
-	r, keys, acknowledged, cuts := seeded(t), newRing("a"), 0, 0
+	t.Run("full", func(t *testing.T) { cutPower(t, Full) })
+	t.Run("shared", func(t *testing.T) { cutPower(t, Shared) })
+}
+
+func cutPower(t *testing.T, durability Durability) {
+	r, acknowledged, cuts := seeded(t), 0, 0
 	d := faultfs.NewVolatile()
-	fs := mountConfig(t, Config{Dir: t.TempDir(), Identity: "acme/prod", Keys: keys, Disk: d})
+	fs := mountConfig(t, Config{Dir: t.TempDir(), Identity: "acme/prod", Keys: newRing("a"), Disk: d, Durability: durability})
 	c := connect(t, fs, "data.db")
 	run(t, c, "CREATE TABLE t(id INTEGER PRIMARY KEY, x); CREATE TABLE n(i INTEGER); PRAGMA wal_checkpoint(TRUNCATE); PRAGMA cache_size=8; PRAGMA wal_autocheckpoint=20")
 	next := d.Calls()
@@ -29,6 +35,9 @@ func TestPowerCut(t *testing.T) {
 		run(t, c, "%s", act(c, r))
 		run(t, c, "DELETE FROM t WHERE id < (SELECT max(id)-60 FROM t)")
 		run(t, c, "INSERT INTO n VALUES(%d)", acknowledged)
+		if err := fs.SyncLog(context.Background(), "data.db"); err != nil {
+			t.Fatal(err)
+		}
 		acknowledged++
 	}
 	t.Logf("%d power cuts", cuts)
