@@ -35,6 +35,8 @@ type house struct {
 	identity   *identity.Service
 	recovery   *recovery.Service
 	custody    *custody.Service
+	rekeys     *rekeys
+	scrubs     *scrubs
 	disposal   *disposal.Service
 	studio     *studio.Service
 	router     *api.Router
@@ -127,6 +129,8 @@ func (h *house) openRecords(ctx context.Context, a *Appliance) (err error) {
 // startClock gives each room its turn. It stops first of all.
 func (h *house) startClock(logger *slog.Logger, now func() time.Time) {
 	h.clock = newClock(now, logger)
+	h.scrubs = newScrubs(h, logger)
+	h.opened(h.scrubs.close)
 	seen := lastSeen{h.vault.Sub("clock"), h.audit.Record}
 	if err := seen.note(context.Background(), now()); err != nil {
 		logger.Warn("clock", "error", err)
@@ -139,6 +143,8 @@ func (h *house) startClock(logger *slog.Logger, now func() time.Time) {
 	h.clock.every(time.Minute, "idle chains", h.recovery.Sweep)
 	h.clock.every(10*time.Minute, "copies of the keys", h.custody.Sweep)
 	h.clock.every(time.Minute, "sessions and links", func(ctx context.Context, _ time.Time) error { return h.identity.Sweep(ctx) })
+	h.clock.every(10*time.Minute, "keys that are to be replaced", h.rekeys.Sweep)
+	h.clock.every(scrubTick, "scrub", h.scrubs.Sweep)
 	h.clock.every(time.Hour, "vault garbage", func(ctx context.Context, _ time.Time) error { return h.vault.Collect(ctx) })
 	h.clock.start()
 	h.opened(func() error { h.clock.close(); return nil })

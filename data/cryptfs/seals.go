@@ -250,3 +250,13 @@ func length(path string, unit int64) int64 {
 func (db *database) floor() (pages, frames int64) {
 	return length(db.path, data.PageSize), length(db.path+walSuffix, frameSize)
 }
+
+// RotationDue says whether a key of the newest generation has sealed half as often
+// as it may.
+func RotationDue(seals []Seals) bool {
+	newest := uint32(0)
+	for _, s := range seals {
+		newest = max(newest, s.Generation)
+	}
+	return slices.ContainsFunc(seals, func(s Seals) bool { return s.Generation == newest && s.Due() })
+}

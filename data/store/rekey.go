@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"holdfast/data"
 	"holdfast/data/cryptfs"
@@ -56,4 +57,30 @@ func (p *Pool) FileGenerations(ctx context.Context, id data.StoreID) ([]uint32, 
 		return nil, fmt.Errorf("store %s: %w", id, err)
 	}
 	return in, nil
+}
+
+// Spent lists the open stores whose pages key sealed half as often as it may, or
+// more often: time for a new generation.
+func (p *Pool) Spent() (spent []data.StoreID) {
+	for _, s := range p.hold() {
+		seals, err := s.Seals()
+		if err == nil && cryptfs.RotationDue(seals) {
+			spent = append(spent, s.id)
+		}
+		p.letGo(s, time.Time{})
+	}
+	return spent
+}
+
+// hold keeps the open stores from closing until letGo.
+func (p *Pool) hold() (open []*Store) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range p.stores {
+		if e.store != nil && !e.closing {
+			e.holds++
+			open = append(open, e.store)
+		}
+	}
+	return open
 }
