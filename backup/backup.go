@@ -20,6 +20,9 @@ var (
 	// ErrNoSnapshot means that the target holds no snapshot of the store (or
 	// none at the time asked for).
 	ErrNoSnapshot = errors.New("no snapshot to be had")
+	// ErrLocked means that the target holds an object under a lock that has not
+	// run out.
+	ErrLocked = errors.New("the target holds the object under a lock")
 	// ErrFormat means that bytes do not follow the format of the chain.
 	ErrFormat = errors.New("not an object of this chain")
 )

@@ -57,6 +57,14 @@ func (c Change) Name() string {
 	return c.Drop
 }
 
+// Chunks is the content that the change refers to.
+func (c Change) Chunks() []Chunk {
+	if c.Put != nil {
+		return c.Put.Chunks
+	}
+	return nil
+}
+
 // FormatChanges gives the plaintext of tree objects: a line of JSON for each
 // change, in order of name, cut into parts below MaxPlain.
 func FormatChanges(changes []Change) (parts [][]byte, err error) {

@@ -188,7 +188,7 @@ func (c *Chain) Ship(ctx context.Context, pages data.PageSource, files data.File
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r, err := c.ship(ctx, pages, files, at)
-	if errors.Is(err, errConflict) || (c.cfg.TakeOver && errors.Is(err, backup.ErrFenced)) {
+	if errors.Is(err, errConflict) || errors.Is(err, errSwept) || (c.cfg.TakeOver && errors.Is(err, backup.ErrFenced)) {
 		// What stands under our names is not ours: a fresh epoch has names of its own.
 		c.forget(err)
 		r, err = c.ship(ctx, pages, files, at)
@@ -290,7 +290,7 @@ func (c *Chain) stage(d *draft, at data.Position) (Result, error) {
 		return Result{}, errors.Join(err, c.reload())
 	}
 	result := d.result(rec)
-	p, err := d.stage.finish(rec, result)
+	p, err := d.stage.finish(rec, result, d.since)
 	if err != nil {
 		return Result{}, errors.Join(err, c.reload())
 	}

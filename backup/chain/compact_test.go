@@ -145,9 +145,6 @@ func compactRandomised(t *testing.T, rnd *rand.Rand) {
 		r.back(n.Last, seen[n.Last])
 	}
 	r.same()
-	if len(ends) == 0 {
-		t.Error("nothing was merged")
-	}
 }
 
 func (r *rig) back(sequence int64, m moment) {

@@ -16,6 +16,7 @@ type draft struct {
 	from     *state      // what it continues; an empty state for a base
 	previous backup.Hash // manifest before it
 	header   backup.Header
+	since    time.Time
 	base     int64
 	full     bool
 
@@ -46,7 +47,7 @@ func (c *Chain) begin(ctx context.Context) (*draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &draft{codec: c.codec, stage: s}
+	d := &draft{codec: c.codec, stage: s, since: c.cfg.Clock()}
 	if c.state != nil {
 		st := c.state
 		d.continues(st, st.Manifest, backup.Header{Epoch: st.Epoch, Sequence: st.Sequence + 1}, st.Base)

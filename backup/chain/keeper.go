@@ -3,6 +3,7 @@ package chain
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,8 +29,9 @@ type Keeper struct {
 	cfg    KeeperConfig
 	reader *read.Reader
 
-	mu   sync.Mutex
-	line []span // from the newest image on; nil until it is read
+	mu     sync.Mutex
+	line   []span // from the newest image on; nil until it is read
+	ledger *read.Ledger
 }
 
 // relied is how long an object that was found on the target, rather than put,
@@ -63,19 +65,12 @@ func (k *Keeper) end() int64 {
 	return k.line[len(k.line)-1].Last
 }
 
-// load brings the line up to a sequence: the coarsest links from the newest
-// image on, then plain manifests.
-func (k *Keeper) load(ctx context.Context, newest int64) error {
-	if k.line == nil {
-		names, err := k.reader.MergedNames(ctx, 0, newest)
-		if err != nil {
+// load brings the line up to a sequence.
+func (k *Keeper) load(ctx context.Context, newest int64) (err error) {
+	if k.line == nil && newest > 0 {
+		if k.line, err = k.readLine(ctx, newest); err != nil {
 			return err
 		}
-		first, err := backup.Sequences(ctx, k.cfg.Target, k.cfg.Store, 0, 1)
-		if err != nil || len(first) == 0 {
-			return err
-		}
-		k.line = coarsest(names, first[0])
 	}
 	for s := k.end() + 1; s <= newest; s++ {
 		k.line = append(k.line, span{MergedName: backup.MergedName{First: s, Last: s}})
@@ -83,26 +78,49 @@ func (k *Keeper) load(ctx context.Context, newest int64) error {
 	return nil
 }
 
-// coarsest goes from the newest image (else the first manifest) along the longest
-// merged links; between them are manifests.
-func coarsest(names []backup.MergedName, first int64) (line []span) {
-	longest := map[int64]backup.MergedName{}
-	at, last := first-1, first
-	for _, n := range names {
+// readLine finds the fewest links from the newest image of the present epoch, or
+// its base, on.
+func (k *Keeper) readLine(ctx context.Context, newest int64) (line []span, err error) {
+	l, err := k.reader.At(ctx, newest)
+	if err != nil {
+		return nil, err
+	}
+	names, start, err := k.sinceImage(ctx, l.Base, newest)
+	if err != nil {
+		return nil, err
+	}
+	there, err := k.reader.Sequences(ctx, start-1, newest)
+	if err != nil {
+		return nil, err
+	}
+	steps := read.Plan(start, newest, names, func(s int64) bool { _, ok := slices.BinarySearch(there, s); return ok })
+	if steps == nil && start <= newest {
+		return nil, read.Named(l.Name, fmt.Errorf("%w: no way leads to it", backup.ErrNoSnapshot))
+	}
+	if start > l.Base {
+		line = []span{{MergedName: names[0], known: true}}
+	}
+	for _, n := range steps {
+		line = append(line, span{MergedName: n, known: n.Level > 0})
+	}
+	return line, nil
+}
+
+// sinceImage lists the merged links of an epoch that no prune condemned, from the
+// newest image on, and tells where that ends.
+func (k *Keeper) sinceImage(ctx context.Context, base, newest int64) (names []backup.MergedName, start int64, err error) {
+	if k.ledger, err = k.reader.Ledger(ctx); err != nil {
+		return nil, 0, err
+	}
+	if names, err = k.reader.MergedNames(ctx, base-1, newest); err != nil {
+		return nil, 0, err
+	}
+	names = slices.DeleteFunc(names, func(n backup.MergedName) bool { return k.ledger.Condemned(n.In(k.cfg.Store)) })
+	for i, n := range slices.Backward(names) {
 		if n.Level == backup.Image {
-			line, at = []span{{MergedName: n, known: true}}, n.Last
-		} else if n.Last > longest[n.First].Last {
-			longest[n.First] = n
+			names[0], names[i] = names[i], names[0] // those before it are of no use
+			return append(names[:1], names[i+1:]...), n.Last + 1, nil
 		}
-		last = max(last, n.Last)
 	}
-	for at < last {
-		n, ok := longest[at+1]
-		if !ok {
-			n = backup.MergedName{First: at + 1, Last: at + 1}
-		}
-		line = append(line, span{MergedName: n, known: ok})
-		at = n.Last
-	}
-	return line
+	return names, base, nil
 }

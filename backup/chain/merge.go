@@ -83,7 +83,9 @@ func (k *Keeper) newMerger(ctx context.Context, steps []span, level int) (*merge
 	}
 	links, err := k.reader.Stretch(ctx, names)
 	if err == nil && level == backup.Image {
-		err = read.Follows(nil, links[0])
+		if err = read.Follows(nil, links[0]); err == nil {
+			k.ledger, err = k.reader.Ledger(ctx) // parts that it condemned must not be taken over
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -200,7 +202,7 @@ func (m *merger) rebase(ctx context.Context, numbers []uint32) ([]uint32, error)
 
 // untouched reports whether no page of a part has changed since.
 func (m *merger) untouched(ref backup.Ref, numbers []uint32) bool {
-	if ref.Last == 0 || ref.Last > m.over.Low {
+	if ref.Last == 0 || ref.Last > m.over.Low || m.k.ledger.Condemned(ref.Name) {
 		return false
 	}
 	i, found := slices.BinarySearch(numbers, ref.First)

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"holdfast/backup"
 )
@@ -32,8 +33,9 @@ type item struct {
 // index lists a staged snapshot's objects, the manifest last, and keeps what its
 // caller is to hear of it.
 type index struct {
-	Items  []item `json:"items"`
-	Result Result `json:"result"`
+	Items  []item    `json:"items"`
+	Result Result    `json:"result"`
+	Since  time.Time `json:"since"` // when its first content was put or found
 }
 
 // stage is a snapshot in the making: objects one after another in one file,
@@ -74,8 +76,8 @@ func (s *stage) discard() {
 }
 
 // finish writes record, index and footer, syncs, and gives the file its name.
-func (s *stage) finish(rec *record, result Result) (*pending, error) {
-	x := index{s.items, result}
+func (s *stage) finish(rec *record, result Result, since time.Time) (*pending, error) {
+	x := index{s.items, result, since}
 	tail, err := s.tail(rec, x)
 	if err != nil {
 		return nil, err

@@ -48,7 +48,7 @@ func exampleStage(t testing.TB, codec *backup.Codec) (path string) {
 	if _, err := s.add("t/abcdefghijklmno/prod/manifest/0000000000000003", []byte("an object")); err != nil {
 		t.Fatal(err)
 	}
-	p, err := s.finish(exampleRecord(), Result{Sequence: 3, Pages: 2})
+	p, err := s.finish(exampleRecord(), Result{Sequence: 3, Pages: 2}, time.Unix(1800000000, 0))
 	if err != nil {
 		t.Fatal(err)
 	}

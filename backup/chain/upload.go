@@ -48,7 +48,34 @@ func (c *Chain) upload(ctx context.Context, p *pending) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	if err := c.stillThere(ctx, p); err != nil {
+		return err
+	}
 	return c.uploadItem(ctx, p, manifest, backup.ErrFenced)
+}
+
+// errSwept means that a prune condemned content that the snapshot refers to.
+var errSwept = errors.New("it took so long that its content may have been pruned")
+
+// stillThere looks whether prunes have condemned content that was put or found
+// for this snapshot, if that was long ago: until the manifest is there, nothing
+// tells them that it is needed.
+func (c *Chain) stillThere(ctx context.Context, p *pending) error {
+	if c.cfg.Clock().Sub(p.index.Since) < relied || len(p.record.changes) == 0 {
+		return nil
+	}
+	ledger, err := c.reader.Ledger(ctx)
+	if err != nil {
+		return err
+	}
+	for _, change := range p.record.changes {
+		for _, chunk := range change.Chunks() {
+			if ledger.Condemned(backup.ContentName(c.cfg.Store, chunk)) {
+				return errSwept
+			}
+		}
+	}
+	return nil
 }
 
 // uploadItem puts one object. A taken name is as good if the bytes are ours: an

@@ -97,6 +97,21 @@ func (r *Reader) Each(ctx context.Context, l *Link, want func(backup.Ref) bool, 
 	return nil
 }
 
+// Tree reads a tree object by its name alone. Its place in the chain is not
+// checked: it is for those who want to know what any tree refers to.
+func (r *Reader) Tree(ctx context.Context, name string) ([]backup.Change, error) {
+	object, err := backup.Fetch(ctx, r.source, name, backup.MaxObject)
+	if err != nil {
+		return nil, Named(name, err)
+	}
+	_, plain, err := r.codec.Open(name, object)
+	if err != nil {
+		return nil, Named(name, err)
+	}
+	changes, err := backup.ParseChanges(plain)
+	return changes, Named(name, err)
+}
+
 // Content is a chunk of a file and the size of its object.
 type Content struct {
 	Plain []byte

@@ -301,10 +301,8 @@ func (c Config) skip() bool { return c.sampling() && rand.Float64() >= c.Sample 
 
 func (v *verifier) apply(l *read.Link, p read.Part, st *state) error {
 	for _, c := range p.Changes {
-		if c.Put != nil {
-			for _, chunk := range c.Put.Chunks {
-				v.contents[chunk.Name()] = chunk
-			}
+		for _, chunk := range c.Chunks() {
+			v.contents[chunk.Name()] = chunk
 		}
 	}
 	if p.Pages != nil && st.sums != nil {
