@@ -24,7 +24,7 @@ type tenantRow struct {
 
 func (c *cli) tenant() *cobra.Command {
 	return group("tenant", "Tenants: customers or teams whose data stands apart",
-		c.tenantCreate(), c.tenantList(), c.tenantShow(), c.tenantDelete(), c.tenantUndelete())
+		c.tenantCreate(), c.tenantList(), c.tenantShow(), c.tenantSet(), c.tenantDelete(), c.tenantUndelete())
 }
 
 func (c *cli) tenantCreate() *cobra.Command {
@@ -73,6 +73,33 @@ func (c *cli) tenantShow() *cobra.Command {
 			return c.object(t, "%s (%s) %s, created %s%s", t.Slug, t.Name, t.State, t.Created, lines.String())
 		})
 	}}
+}
+
+func (c *cli) tenantSet() *cobra.Command {
+	var durability string
+	cmd := &cobra.Command{Use: "set SLUG[/ENV] --durability full|relaxed", Short: "Change a store's settings", Args: usage(cobra.ExactArgs(1))}
+	cmd.Flags().StringVar(&durability, "durability", "", "full: a write is on the disk when it is acknowledged; relaxed: a power cut may take the newest back")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if durability == "" {
+			return fmt.Errorf("%w: nothing to set: give --durability", errUsage)
+		}
+		path, err := storePath(args[0])
+		if err != nil {
+			return err
+		}
+		return c.with(cmd.Context(), func(cl *client) error {
+			var info struct {
+				Slug        string `json:"slug"`
+				Environment string `json:"environment"`
+				Durability  string `json:"durability"`
+			}
+			if err := cl.call(cmd.Context(), "PATCH", path, map[string]string{"durability": durability}, &info); err != nil {
+				return err
+			}
+			return c.object(info, "%s/%s: durability is %s", info.Slug, info.Environment, info.Durability)
+		})
+	}
+	return cmd
 }
 
 func (c *cli) tenantDelete() *cobra.Command {

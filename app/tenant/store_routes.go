@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"net/http"
 	"path/filepath"
@@ -23,6 +24,12 @@ type StoreInfo struct {
 	Collections int            `json:"collections" doc:"without PocketBase's own"`
 	Records     int64          `json:"records"`
 	Bytes       int64          `json:"bytes" doc:"on disk, sealed"`
+	Durability  string         `json:"durability,omitempty" enum:"full,relaxed" doc:"when a write is acknowledged"`
+}
+
+// StoreSettings is the body of a change of a store's settings.
+type StoreSettings struct {
+	Durability string `json:"durability" enum:"full,relaxed" doc:"full: writes are on the disk when they are acknowledged; relaxed: a power cut may take the newest back"`
 }
 
 const storePath = "/api/v1/stores/{slug}/{env}"
@@ -33,6 +40,10 @@ func (s *Service) storeRoutes() []api.Route {
 		{
 			Method: "GET", Path: storePath, Permission: api.TenantRead, Summary: "Show a store",
 			Response: StoreInfo{}, Handler: s.serveInfo,
+		},
+		{
+			Method: "PATCH", Path: storePath, Permission: api.SchemaManage, Summary: "Change a store's settings",
+			Request: StoreSettings{}, Response: StoreInfo{}, Handler: s.serveSettings,
 		},
 		{
 			Method: "GET", Path: storePath + "/collections", Permission: api.DataRead, Paged: true,
@@ -96,6 +107,38 @@ func (s *Service) serveInfo(w http.ResponseWriter, r *http.Request) error {
 	return api.Respond(w, http.StatusOK, info)
 }
 
+func (s *Service) serveSettings(w http.ResponseWriter, r *http.Request) error {
+	var in StoreSettings
+	if err := api.Read(r, &in); err != nil {
+		return err
+	}
+	return s.withStore(r, func(ref Ref, st *store.Store) error {
+		if err := s.setDurability(r.Context(), ref, st, store.Durability(in.Durability)); err != nil {
+			return err
+		}
+		return s.serveInfo(w, r)
+	})
+}
+
+// setDurability is in the log before it is so.
+func (s *Service) setDurability(ctx context.Context, ref Ref, st *store.Store, d store.Durability) error {
+	if d != store.Full && d != store.Relaxed {
+		return api.InvalidField("durability", "is full or relaxed")
+	}
+	event := api.Event{
+		Action: "store.durability", Target: ref.Slug + "/" + ref.Environment, Store: ref.Store.String(), Outcome: api.OK,
+		Detail: map[string]string{"durability": string(d), "before": string(st.Durability())},
+	}
+	if err := s.config.Recorder.Record(ctx, event); err != nil {
+		return err
+	}
+	if err := st.SetDurability(context.WithoutCancel(ctx), d); err != nil {
+		event.Outcome = api.Failed
+		return errors.Join(err, s.config.Recorder.Record(ctx, event))
+	}
+	return nil
+}
+
 // Info tells of a store.
 func (s *Service) Info(ctx context.Context, ref Ref) (StoreInfo, error) {
 	info := StoreInfo{
@@ -114,7 +157,7 @@ func (i *StoreInfo) count(ctx context.Context, st *store.Store) error {
 	if err != nil {
 		return err
 	}
-	i.Position = &position
+	i.Position, i.Durability = &position, string(st.Durability())
 	collections, err := st.Collections(ctx)
 	for _, c := range collections {
 		if !c.System {

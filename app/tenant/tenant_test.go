@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -245,5 +247,30 @@ func TestDeleteCancelsOperations(t *testing.T) {
 	}
 	if w.pool.OpenCount() != 0 {
 		t.Error("the store is open")
+	}
+}
+
+// TestDurabilityOfAStore: it is set in words that are checked, is in the log, and
+// shows on the store's page.
+func TestDurabilityOfAStore(t *testing.T) {
+	w := newWorld(t)
+	w.create("acme")
+	const path = "/api/v1/stores/acme/prod"
+	shows := func(want string) {
+		t.Helper()
+		if a := w.call("owner", "GET", path, ""); a.Code != 200 || !strings.Contains(a.Body.String(), `"durability":"`+want+`"`) {
+			t.Errorf("%d %s", a.Code, a.Body)
+		}
+	}
+	shows("full")
+	if a := w.call("owner", "PATCH", path, `{"durability":"often"}`); a.Code != 422 && a.Code != 400 {
+		t.Errorf("%d %s", a.Code, a.Body)
+	}
+	if a := w.call("owner", "PATCH", path, `{"durability":"relaxed"}`); a.Code != 200 {
+		t.Errorf("%d %s", a.Code, a.Body)
+	}
+	shows("relaxed")
+	if !slices.Contains(w.log.actions(), "store.durability:ok") {
+		t.Errorf("not in the log: %v", w.log.actions())
 	}
 }
