@@ -229,8 +229,8 @@ func TestKillMixed(t *testing.T) {
 	t.Logf("%d kills, %d creates acknowledged", mixedKills(), len(created))
 }
 
-// killWriters lets the writers run until the server dies under them, in every
-// eighth cycle longer and with a transaction that does not fit in the page cache.
+// killWriters lets the writers run until the server dies under them, now and then
+// while keys are rotated, or longer and with a transaction that does not fit in the page cache.
 func (s *server) killWriters(writers []*writer, operator *rest, file []byte, cycle int) {
 	s.t.Helper()
 	var wg sync.WaitGroup
@@ -241,7 +241,12 @@ func (s *server) killWriters(writers []*writer, operator *rest, file []byte, cyc
 		})
 	}
 	window := time.Duration(20+rand.IntN(200)) * time.Millisecond //nolint:gosec // any moment
-	if cycle%8 == 7 {
+	switch cycle % 8 {
+	case 1, 4:
+		wg.Go(func() { rotate(s.t, operator, "acme") })
+	case 6:
+		wg.Go(func() { rotate(s.t, operator, "system") })
+	case 7:
 		window *= 4
 		wg.Go(func() { spill(operator, file) })
 	}
@@ -253,4 +258,12 @@ func (s *server) killWriters(writers []*writer, operator *rest, file []byte, cyc
 // spill imports in one transaction; the kill ends it.
 func spill(operator *rest, file []byte) {
 	_, _ = operator.send("POST", "/api/v1/stores/acme/prod/collections/spilled/import?format=jsonl&create=1&strict=1", bytes.NewReader(file))
+}
+
+// rotate has new keys made and old data sealed anew, which the kill interrupts.
+func rotate(t testing.TB, operator *rest, owner string) {
+	r, err := operator.send("POST", "/api/v1/keys/rotate", map[string]string{"owner": owner})
+	if err == nil && r.status != http.StatusAccepted {
+		t.Errorf("rotate the keys of %s: %v", owner, r)
+	}
 }
