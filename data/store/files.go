@@ -20,6 +20,7 @@ type tree struct {
 	once  sync.Once
 	files *cryptfs.Files
 	err   error
+	swept string // the last file that sweepFiles looked at; the one clock's alone
 
 	mu       sync.Mutex
 	failures int64

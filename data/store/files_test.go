@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"image"
@@ -329,3 +330,100 @@ func TestByteRange(t *testing.T) {
 }
 
 var _ data.FileTree = (*lazyFiles)(nil)
+
+// leaveFiles puts files where PocketBase leaves them when it dies too early.
+func leaveFiles(t testing.TB, s *Store, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := s.Files().Put(t.Context(), data.FileInfo{Name: name}, strings.NewReader("left")); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func fileNames(t testing.TB, s *Store) map[string]bool {
+	t.Helper()
+	all, err := s.Files().List(t.Context(), "", "", 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, f := range all {
+		names[f.Name] = true
+	}
+	return names
+}
+
+// Files go when nothing names them and they are old; never a file of a record, a
+// young one, or one that is not PocketBase's.
+func TestFilesWithoutRecordsAreSwept(t *testing.T) {
+	s := newStore(t)
+	addAlbums(t, s)
+	addDocs(t, s)
+	g := guest(s)
+	o := g.must(t, 200, "POST", "/api/collections/albums/records", album("a", sent{"pics", "one.bin", noise(100, 1)}, sent{"pics", "two.bin", noise(100, 2)})).object(t)
+	doc := g.upload(t, "doc", "d.txt", []byte("x"))
+	c, record := collection(t, s, "albums").Id, o["id"].(string)
+	pics := names(o, "pics")
+	lost := []string{c + "/nosuchrecord00/x.bin", c + "/" + record + "/replaced.bin", "pbc_gone/r/x.bin",
+		c + "/nosuchrecord00/thumbs_x.bin/50x50_x.bin", c + "/" + record + "/thumbs_replaced.bin/50x50_replaced.bin"}
+	kept := []string{c + "/" + record + "/" + pics[0], c + "/" + record + "/" + pics[1], c + "/" + record + "/thumbs_" + pics[0] + "/50x50_" + pics[0],
+		"loose", "albums/" + record + "/by-name.bin", collection(t, s, "docs").Id + "/" + strings.TrimPrefix(doc, "/api/files/docs/")}
+	leaveFiles(t, s, lost...)
+	leaveFiles(t, s, kept[2:5]...)
+	if n, err := s.sweepFiles(t.Context(), time.Now()); n != 0 || err != nil {
+		t.Error("young files were removed:", n, err)
+	}
+	n, err := s.sweepFiles(t.Context(), time.Now().Add(2*orphanAge))
+	if n != len(lost) || err != nil {
+		t.Error("removed", n, err)
+	}
+	left := fileNames(t, s)
+	for _, name := range kept {
+		if !left[name] {
+			t.Error("gone:", name)
+		}
+	}
+	if len(left) != len(kept) {
+		t.Error("left:", left)
+	}
+}
+
+// A sweep is bounded, goes on where it stopped, and begins anew at the end.
+func TestSweepOfFilesGoesOn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes a thousand files")
+	}
+	s := newStore(t)
+	var many []string
+	for i := range sweptFiles + 50 {
+		many = append(many, fmt.Sprintf("pbc_gone/r%d/x", i))
+	}
+	leaveFiles(t, s, many...)
+	later := time.Now().Add(2 * orphanAge)
+	for _, want := range []int{sweptFiles, 50, 0} {
+		if n, err := s.sweepFiles(t.Context(), later); n != want || err != nil {
+			t.Fatal("removed", n, "want", want, err)
+		}
+	}
+}
+
+// A database that cannot be read is no evidence that a record is gone.
+func TestDamageIsNoEvidenceAgainstFiles(t *testing.T) {
+	s := newStore(t)
+	addDocs(t, s)
+	guest(s).upload(t, "doc", "d.txt", []byte("x"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if n, err := s.sweepFiles(ctx, time.Now().Add(2*orphanAge)); n != 0 || err == nil {
+		t.Error(n, err)
+	}
+	if _, err := s.app.NonconcurrentDB().NewQuery("ALTER TABLE docs RENAME TO away").Execute(); err == nil {
+		if n, err := s.sweepFiles(t.Context(), time.Now().Add(2*orphanAge)); n != 0 || err == nil {
+			t.Error("a table that is missing:", n, err)
+		}
+	}
+	if len(fileNames(t, s)) != 1 {
+		t.Error("the file is gone")
+	}
+}

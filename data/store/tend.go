@@ -5,7 +5,8 @@ import "time"
 // tendEvery is how often an open store's housekeeping runs: PocketBase's own jobs
 // (expired one-time passwords and MFA steps, stale rate limiters, the planner's
 // statistics, a WAL checkpoint), which its ticker would start in every store by
-// itself. The appliance has one clock, and a closed store is not woken.
+// itself, and the search for files without records. The appliance has one clock,
+// and a closed store is not woken.
 const tendEvery = time.Hour
 
 // tend runs the jobs of the open stores that are due; the first time soon after
@@ -17,7 +18,18 @@ func (p *Pool) tend(now time.Time) {
 				job.Run() // it notes its failures in PocketBase's log
 			}
 		}
+		p.tendFiles(s, now)
 		p.letGo(s, time.Time{})
+	}
+}
+
+func (p *Pool) tendFiles(s *Store, now time.Time) {
+	removed, err := s.sweepFiles(s.closing, now)
+	if err != nil && s.closing.Err() == nil {
+		p.config.Logger.Error("files without records were not looked for", "store", s.id.String(), "error", err)
+	}
+	if removed > 0 {
+		p.config.Logger.Info("removed files that no record names", "store", s.id.String(), "files", removed)
 	}
 }
 
