@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"holdfast/data/cryptfs/disk"
 )
@@ -36,9 +37,10 @@ var ErrLogBroken = errors.New("a sync of the log failed; it is not trusted until
 type logSync struct {
 	mu      sync.Mutex
 	running bool
-	next    *round    // of who came while one runs
-	broken  error     // a sync failed that commits depended on
-	log     disk.File // held, so that the system reports to it what it could not write
+	next    *round      // of who came while one runs
+	broken  error       // a sync failed that commits depended on
+	doubted atomic.Bool // it is not nil
+	log     disk.File   // held, so that the system reports to it what it could not write
 }
 
 // round is one sync and who waits for it.
@@ -153,12 +155,16 @@ func (db *database) syncFailed(err error) error {
 	defer s.mu.Unlock()
 	if s.broken == nil {
 		s.broken = fmt.Errorf("%w: %w", ErrLogBroken, err)
+		s.doubted.Store(true)
 	}
 	return s.broken
 }
 
 // trusted says whether the log may be written and synced.
 func (db *database) trusted() error {
+	if !db.sync.doubted.Load() {
+		return nil
+	}
 	db.sync.mu.Lock()
 	defer db.sync.mu.Unlock()
 	return db.sync.broken
@@ -190,6 +196,7 @@ func (db *database) heal() error {
 	}
 	if err == nil || errors.Is(err, os.ErrNotExist) {
 		s.broken = nil
+		s.doubted.Store(false)
 		db.track.nowDurable(db.track.written())
 	}
 	return s.broken

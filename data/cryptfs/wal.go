@@ -35,6 +35,8 @@ type walFile struct {
 	salted     bool
 	recovering bool   // SQLite reads frames one by one to find where the log ends
 	reread     uint32 // frame that was read whole just now, not in recovery
+	held       uint32 // frame whose header waits for its page, to be written with it
+	head       [frameHeader]byte
 	tx         transaction
 }
 
@@ -214,7 +216,7 @@ func (w *walFile) writeLogHeader(p []byte) error {
 	if err := w.db.log.seal(slot, p, place{kind: kindLogHeader}); err != nil {
 		return err
 	}
-	w.salt, w.salted, w.tx = [8]byte(p[16:24]), true, transaction{}
+	w.salt, w.salted, w.tx, w.held = [8]byte(p[16:24]), true, transaction{}, 0
 	if err := w.db.mark.begin(w.salt); err != nil {
 		return err
 	}
@@ -224,18 +226,22 @@ func (w *walFile) writeLogHeader(p []byte) error {
 // writeFrameHeader takes the generation from the frame, for a connection that
 // joins a log has not read its header. While a transaction overwrites its own
 // frames, SQLite leaves salt and checksum zero, and fills them in at the commit.
+// Only then is a header written by itself: else its page comes next.
 func (w *walFile) writeFrameHeader(p []byte, frame uint32) error {
 	if salt := [8]byte(p[8:16]); salt != ([8]byte{}) {
 		w.salt, w.salted = salt, true
 	}
+	if err := w.db.mark.lower(frame - 1); err != nil {
+		return err
+	}
+	if w.reread != frame {
+		w.held, w.head = frame, [frameHeader]byte(p)
+		return w.noteHeader(p, frame)
+	}
 	b := borrow()
 	defer b.giveBack()
 	slot := b.frame[:slotSize]
-	copy(slot[saltAt:], w.salt[:])
-	if err := w.db.log.seal(slot, p, place{kindFrame, w.salt, frame}); err != nil {
-		return err
-	}
-	if err := w.db.mark.lower(frame - 1); err != nil {
+	if err := w.sealHeader(slot, p, frame); err != nil {
 		return err
 	}
 	if _, err := w.File.WriteAt(slot, framePosition(frame)); err != nil {
@@ -244,16 +250,29 @@ func (w *walFile) writeFrameHeader(p []byte, frame uint32) error {
 	return w.noteHeader(p, frame)
 }
 
+func (w *walFile) sealHeader(slot, p []byte, frame uint32) error {
+	copy(slot[saltAt:], w.salt[:])
+	return w.db.log.seal(slot, p, place{kindFrame, w.salt, frame})
+}
+
+// writeFramePage writes the header that waits for the page, too, at once.
 func (w *walFile) writeFramePage(p []byte, frame uint32) error {
 	b := borrow()
 	defer b.giveBack()
-	sealed := b.frame[:data.PageSize]
-	if err := w.db.log.seal(sealed, p[:pageContent], place{kindFramePage, w.salt, frame}); err != nil {
+	from := slotSize
+	if w.held == frame {
+		from = 0
+		if err := w.sealHeader(b.frame[:slotSize], w.head[:], frame); err != nil {
+			return err
+		}
+	}
+	if err := w.db.log.seal(b.frame[slotSize:], p[:pageContent], place{kindFramePage, w.salt, frame}); err != nil {
 		return err
 	}
-	if _, err := w.File.WriteAt(sealed, framePosition(frame)+slotSize); err != nil {
+	if _, err := w.File.WriteAt(b.frame[from:], framePosition(frame)+int64(from)); err != nil {
 		return err
 	}
+	w.held = 0
 	return w.notePage(frame)
 }
 
