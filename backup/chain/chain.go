@@ -23,6 +23,7 @@ type Config struct {
 	Keys    data.KeySource   // purpose "segments"
 	Staging string           // folder for this store and target alone; made if missing
 	Clock   func() time.Time // nil: time.Now
+	Lock    backup.LockFor   // of what is put; none by default
 	// TakeOver begins a new epoch behind whatever the target holds, even if
 	// another writer put it there.
 	TakeOver bool

@@ -299,5 +299,6 @@ func (c *Chain) putContent(ctx context.Context, id backup.Chunk, object []byte) 
 }
 
 func (c *Chain) put(ctx context.Context, name string, object []byte, o backup.PutOptions) error {
+	o.Lock = c.cfg.Lock.From(c.cfg.Clock())
 	return c.cfg.Target.Put(ctx, name, bytes.NewReader(object), int64(len(object)), o)
 }

@@ -19,6 +19,7 @@ type KeeperConfig struct {
 	Keys    data.KeySource   // purpose "segments"
 	Scratch string           // folder for sealed temporary files; "" is the system's
 	Clock   func() time.Time // nil: time.Now
+	Lock    backup.LockFor   // of what is put; none by default
 }
 
 // Keeper keeps one chain short: it merges segments into longer ones and prunes

@@ -298,7 +298,9 @@ func (m *merger) put(ctx context.Context, ref *backup.Ref, plain []byte) error {
 }
 
 func (k *Keeper) put(ctx context.Context, name string, object []byte) error {
-	return k.cfg.Target.Put(ctx, name, bytes.NewReader(object), int64(len(object)), backup.PutOptions{IfNoneMatch: true})
+	return k.cfg.Target.Put(ctx, name, bytes.NewReader(object), int64(len(object)), backup.PutOptions{
+		IfNoneMatch: true, Lock: k.cfg.Lock.From(k.cfg.Clock()),
+	})
 }
 
 // files puts the changes of the tree: of an image, every file.

@@ -137,7 +137,7 @@ func (k *Keeper) condemn(ctx context.Context, o PruneOrder, ledger *read.Ledger,
 	}
 	object, err := k.reader.Codec().SealPrune(next)
 	if err == nil {
-		err = k.put(ctx, backup.PruneName(k.cfg.Store, next.Number), object)
+		err = k.cfg.Target.Put(ctx, backup.PruneName(k.cfg.Store, next.Number), bytes.NewReader(object), int64(len(object)), backup.PutOptions{IfNoneMatch: true})
 	}
 	if errors.Is(err, data.ErrExists) {
 		return nil // another keeper was faster: its word counts

@@ -85,7 +85,7 @@ func (c *Chain) uploadItem(ctx context.Context, p *pending, i int, foreign error
 		return nil
 	}
 	it := p.index.Items[i]
-	err := c.cfg.Target.Put(ctx, it.Name, p.reader(i), it.Size, backup.PutOptions{IfNoneMatch: true})
+	err := c.cfg.Target.Put(ctx, it.Name, p.reader(i), it.Size, backup.PutOptions{IfNoneMatch: true, Lock: c.cfg.Lock.From(c.cfg.Clock())})
 	if errors.Is(err, data.ErrExists) {
 		err = c.compare(ctx, it.Name, it.SHA256, foreign)
 	}

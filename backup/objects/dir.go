@@ -44,6 +44,9 @@ func (d *Dir) Put(ctx context.Context, name string, body io.Reader, size int64, 
 	if err := checkName(name); err != nil {
 		return err
 	}
+	if o.Lock.Mode != "" {
+		return fmt.Errorf("put %s: %w", name, backup.ErrNoLock)
+	}
 	if err := d.there(); err != nil {
 		return fmt.Errorf("put %s: %w", name, err)
 	}

@@ -26,6 +26,7 @@ type Memory struct {
 type memoryObject struct {
 	body     []byte
 	modified time.Time
+	lock     backup.Lock
 }
 
 // NewMemory returns an empty store.
@@ -48,7 +49,7 @@ func (m *Memory) Put(ctx context.Context, name string, body io.Reader, size int6
 	if _, taken := m.objects[name]; taken && o.IfNoneMatch {
 		return fmt.Errorf("put %s: %w", name, data.ErrExists)
 	}
-	m.objects[name] = memoryObject{b, time.Now()}
+	m.objects[name] = memoryObject{b, time.Now(), o.Lock}
 	return ctx.Err()
 }
 
@@ -71,7 +72,7 @@ func (m *Memory) Stat(ctx context.Context, name string) (backup.Info, error) {
 	if !ok {
 		return backup.Info{}, fmt.Errorf("stat %s: %w", name, data.ErrNotFound)
 	}
-	return backup.Info{Name: name, Size: int64(len(o.body)), Modified: o.modified}, ctx.Err()
+	return backup.Info{Name: name, Size: int64(len(o.body)), Modified: o.modified, Lock: o.lock}, ctx.Err()
 }
 
 // List is backup.ObjectStore's.
@@ -92,6 +93,9 @@ func (m *Memory) List(ctx context.Context, prefix, after string, limit int) ([]b
 func (m *Memory) Delete(ctx context.Context, name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.objects[name].lock.Until.After(time.Now()) {
+		return fmt.Errorf("delete %s: %w", name, backup.ErrLocked)
+	}
 	delete(m.objects, name)
 	return ctx.Err()
 }

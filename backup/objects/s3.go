@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -28,6 +29,9 @@ type S3 struct {
 	core   minio.Core
 	bucket string
 	prefix string // "" or "path/"
+	// versions: the bucket keeps versions, as one with locks must. A deletion then
+	// removes them all, since a marker would give no room back.
+	versions bool
 }
 
 func openS3(u *url.URL, c Credentials) (*S3, error) {
@@ -50,7 +54,11 @@ func openS3(u *url.URL, c Credentials) (*S3, error) {
 		}
 		prefix += "/"
 	}
-	return newS3(host, region, u.Host, prefix, secure, c)
+	s, err := newS3(host, region, u.Host, prefix, secure, c)
+	if err == nil {
+		s.versions = q.Get("versions") == "true"
+	}
+	return s, err
 }
 
 func newS3(host, region, bucket, prefix string, secure bool, c Credentials) (*S3, error) {
@@ -92,6 +100,9 @@ func (s *S3) Put(ctx context.Context, name string, body io.Reader, size int64, o
 	if o.IfNoneMatch {
 		opts.SetMatchETagExcept("*")
 	}
+	if o.Lock.Mode != "" {
+		opts.Mode, opts.RetainUntilDate, opts.SendContentMd5 = minio.RetentionMode(o.Lock.Mode), o.Lock.Until, true
+	}
 	_, err := s.core.Client.PutObject(ctx, s.bucket, s.prefix+name, body, size, opts)
 	return mapS3("put", name, err)
 }
@@ -111,16 +122,54 @@ func (s *S3) Stat(ctx context.Context, name string) (backup.Info, error) {
 	if err != nil {
 		return backup.Info{}, mapS3("stat", name, err)
 	}
-	return backup.Info{Name: name, Size: o.Size, Modified: o.LastModified}, nil
+	return backup.Info{Name: name, Size: o.Size, Modified: o.LastModified, Lock: lockOf(o.Metadata)}, nil
+}
+
+func lockOf(h http.Header) backup.Lock {
+	until, err := time.Parse(time.RFC3339, h.Get("X-Amz-Object-Lock-Retain-Until-Date"))
+	if err != nil {
+		return backup.Lock{}
+	}
+	return backup.Lock{Mode: backup.LockMode(h.Get("X-Amz-Object-Lock-Mode")), Until: until}
 }
 
 // Delete is backup.ObjectStore's.
 func (s *S3) Delete(ctx context.Context, name string) error {
-	err := s.core.Client.RemoveObject(ctx, s.bucket, s.prefix+name, minio.RemoveObjectOptions{})
-	if err = mapS3("delete", name, err); errors.Is(err, data.ErrNotFound) {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if !s.versions {
+		return s.remove(ctx, name, "")
+	}
+	opts := minio.ListObjectsOptions{Prefix: s.prefix + name, WithVersions: true, Recursive: true}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for o := range s.core.Client.ListObjects(ctx, s.bucket, opts) {
+		if o.Err != nil {
+			return mapS3("delete", name, o.Err)
+		}
+		if o.Key != s.prefix+name {
+			continue
+		}
+		if err := s.remove(ctx, name, o.VersionID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove asks whether a lock is the reason where it is refused: servers answer
+// that in several ways.
+func (s *S3) remove(ctx context.Context, name, version string) error {
+	err := s.core.Client.RemoveObject(ctx, s.bucket, s.prefix+name, minio.RemoveObjectOptions{VersionID: version})
+	if err == nil || errors.Is(mapS3("delete", name, err), data.ErrNotFound) {
 		return nil
 	}
-	return err
+	o, statErr := s.core.Client.StatObject(ctx, s.bucket, s.prefix+name, minio.StatObjectOptions{VersionID: version})
+	if statErr == nil && lockOf(o.Metadata).Mode != "" {
+		return fmt.Errorf("delete %s: %w", name, backup.ErrLocked)
+	}
+	return mapS3("delete", name, err)
 }
 
 // List is backup.ObjectStore's.

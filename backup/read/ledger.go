@@ -2,10 +2,12 @@ package read
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
 	"holdfast/backup"
+	"holdfast/data"
 )
 
 // Ledger is what the prunes on a target say together. The zero one says that
@@ -20,6 +22,17 @@ type Ledger struct {
 // Ledger reads all prunes of the chain: one, or two around a sweep. Errors name
 // the object.
 func (r *Reader) Ledger(ctx context.Context) (*Ledger, error) {
+	const tries = 5
+	for try := 1; ; try++ {
+		l, err := r.readLedger(ctx)
+		// One that is listed and then gone was an old one, dropped after a sweep.
+		if !errors.Is(err, data.ErrNotFound) || try == tries {
+			return l, err
+		}
+	}
+}
+
+func (r *Reader) readLedger(ctx context.Context) (*Ledger, error) {
 	l := &Ledger{condemned: map[string]bool{}, prefix: backup.Prefix(r.store)}
 	list, err := r.source.List(ctx, backup.PrunePrefix(r.store), "", listPage)
 	if err != nil {
@@ -27,11 +40,11 @@ func (r *Reader) Ledger(ctx context.Context) (*Ledger, error) {
 	}
 	for _, info := range list {
 		number, err := backup.ParsePruneName(r.store, info.Name)
+		if err == nil {
+			err = r.addPrune(ctx, l, number)
+		}
 		if err != nil {
 			return nil, Named(info.Name, err)
-		}
-		if err := r.addPrune(ctx, l, number); err != nil {
-			return nil, err
 		}
 	}
 	return l, nil

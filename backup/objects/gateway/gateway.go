@@ -38,6 +38,20 @@ func (s *Server) URL(prefix string) string {
 	return fmt.Sprintf("s3://%s/%s?endpoint=http://%s&region=%s", bucket, prefix, s.Addr, region)
 }
 
+// LockBucket makes a bucket whose objects can be locked and returns the URL of a
+// prefix in it. The test is skipped where the server cannot do that.
+func (s *Server) LockBucket(t testing.TB, name string) string {
+	t.Helper()
+	c, err := minio.New(s.Addr, &minio.Options{Creds: credentials.NewStaticV4(s.Credentials.AccessKey, s.Credentials.SecretKey, ""), Region: region})
+	if err == nil {
+		err = c.MakeBucket(t.Context(), name, minio.MakeBucketOptions{ObjectLocking: true})
+	}
+	if err != nil {
+		t.Skipf("the S3 server makes no bucket with locks: %v", err)
+	}
+	return fmt.Sprintf("s3://%s/locked?endpoint=http://%s&region=%s&versions=true", name, s.Addr, region)
+}
+
 // Start runs a server until the test ends. Without a server program that can be
 // run or installed the test is skipped, or fails where CI=true.
 func Start(t testing.TB) *Server {
@@ -56,7 +70,7 @@ func Start(t testing.TB) *Server {
 
 func run(t testing.TB, path string, s *Server) {
 	t.Helper()
-	cmd := exec.Command(path, "--port", s.Addr, "--quiet", "posix", t.TempDir())
+	cmd := exec.Command(path, "--port", s.Addr, "--quiet", "posix", "--versioning-dir", t.TempDir(), t.TempDir())
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+s.Credentials.AccessKey, "ROOT_SECRET_KEY="+s.Credentials.SecretKey)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
