@@ -89,6 +89,9 @@ func TestRekey(t *testing.T) {
 // TestRekeyUnderLoad seals anew while writers, readers, checkpoints and snapshots
 // go on, and another rotation comes in the middle.
 func TestRekeyUnderLoad(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	r, keys := seeded(t), newRing("a")
 	fs := mount(t, t.TempDir(), keys)
 	tap, copied := openTap(t, fs, "data.db"), newReplica()
