@@ -278,16 +278,14 @@ func (s *Service) take(ctx context.Context, target string, fresh []found) error 
 // What does not arrive waits for Sweep.
 func (s *Service) shipSoon(ctx context.Context) {
 	targets, err := s.config.Targets(ctx)
+	standing, unknown := s.standings(ctx)
+	err = errors.Join(err, unknown)
 	var all sync.WaitGroup
 	for _, t := range targets {
 		all.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, s.config.Patience)
 			defer cancel()
-			store, err := t.Open()
-			if err == nil {
-				err = s.ship(ctx, t, store, nil)
-			}
-			if err != nil {
+			if err := s.shipTo(ctx, t, standing[t.ID]); err != nil {
 				s.config.Logger.WarnContext(ctx, "the ledger of destructions waits for a target", "target", t.Name, "error", err)
 			}
 		})
@@ -296,6 +294,18 @@ func (s *Service) shipSoon(ctx context.Context) {
 	if err != nil {
 		s.config.Logger.WarnContext(ctx, "the ledger of destructions was not shipped", "error", err)
 	}
+}
+
+// shipTo ships to one target; a new one is compared whole at once.
+func (s *Service) shipTo(ctx context.Context, t Target, st Standing) error {
+	if st.Compared == nil {
+		return s.compare(ctx, t)
+	}
+	store, err := t.Open()
+	if err != nil {
+		return err
+	}
+	return s.ship(ctx, t, store, nil)
 }
 
 // ship puts what the target lacks: what is not there, or, where nobody looked, what

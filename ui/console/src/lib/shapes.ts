@@ -57,6 +57,35 @@ export interface Tenant {
   environments: Environment[];
 }
 
+export interface Disposal {
+  id: string;
+  tenant: { id: string; slug: string };
+  begun: string;
+  certified: string | null;
+  sha256?: string;
+  verifierKey?: string;
+  targets: number;
+}
+
+export interface Ledger {
+  entries: number;
+  head: string[];
+  missing: string[];
+  targets: { target: string; compared: string | null; waiting: number; error?: string }[];
+}
+
+export interface Erasure {
+  id: string;
+  store: string;
+  collection: string;
+  records: number;
+  reason?: string;
+  asked: string;
+  by?: string;
+  finished: string | null;
+  targets: number;
+}
+
 export interface Position {
   incarnation: string;
   sequence: number;
@@ -72,6 +101,7 @@ export interface Store {
   records: number;
   bytes: number;
   state: string;
+  durability?: string;
 }
 
 export interface FieldShape {

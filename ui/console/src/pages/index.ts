@@ -1,6 +1,7 @@
 import type { Component } from 'svelte';
 import type { RouteName } from '../lib/routes';
 import Audit from './Audit.svelte';
+import Disposals from './Disposals.svelte';
 import Operation from './Operation.svelte';
 import Operations from './Operations.svelte';
 import Operators from './Operators.svelte';
@@ -23,5 +24,6 @@ export const pages: Partial<Record<RouteName, Component>> = {
   operation: Operation,
   targets: Targets,
   operators: Operators,
+  disposals: Disposals,
   audit: Audit,
 };
