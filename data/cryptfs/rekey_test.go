@@ -451,3 +451,50 @@ func FuzzSeals(f *testing.F) {
 		}
 	})
 }
+
+const goldenRekey = "testdata/rekey"
+
+// TestGoldenRekeyJournal mends a page by a journal which an earlier build wrote.
+func TestGoldenRekeyJournal(t *testing.T) {
+	dir, keys := t.TempDir(), newRing(goldenSeed)
+	keys.rotate()
+	if *update {
+		writeGoldenJournal(t, keys)
+	}
+	if err := os.CopyFS(dir, os.DirFS(goldenRekey)); err != nil {
+		t.Fatal(err)
+	}
+	if fs, err := damaged(t, dir, keys); err != nil || fs.Fault() != nil {
+		t.Fatal(err, fs.Fault())
+	}
+	if g := generationOf(slurp(t, filepath.Join(dir, "data.db"))[:2*data.PageSize]); g != 2 {
+		t.Fatalf("page 2 is under generation %d", g)
+	}
+}
+
+// writeGoldenJournal leaves a database whose page 2 is torn.
+func writeGoldenJournal(t *testing.T, keys *ring) {
+	dir := t.TempDir()
+	old := newRing(goldenSeed)
+	c := connect(t, mount(t, dir, old), "data.db")
+	run(t, c, "CREATE TABLE t(id INTEGER PRIMARY KEY, x); CREATE INDEX i ON t(x); INSERT INTO t(x) VALUES('golden'); PRAGMA wal_checkpoint(TRUNCATE)")
+	c.Close()
+	fs := mount(t, dir, keys)
+	path := filepath.Join(fs.Dir, "data.db")
+	main, err := fs.Disk.Open(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rekeyer{db: fs.database(path), main: main, target: 2}
+	r.batch.reset()
+	if err := errors.Join(r.add(2), r.writeJournal(), main.Close()); err != nil {
+		t.Fatal(err)
+	}
+	torn := slurp(t, path)
+	copy(torn[data.PageSize:], r.batch.image(0)[:3*sectorSize])
+	if err := errors.Join(os.RemoveAll(goldenRekey), os.MkdirAll(goldenRekey, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	overwrite(t, goldenRekey+"/data.db", torn)
+	overwrite(t, goldenRekey+"/data.db"+rekeySuffix, slurp(t, path+rekeySuffix))
+}

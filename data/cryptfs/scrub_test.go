@@ -307,3 +307,30 @@ func FuzzBase(f *testing.F) {
 		}
 	})
 }
+
+const goldenBase = "testdata/base"
+
+// TestGoldenBase reads a base which an earlier build wrote.
+func TestGoldenBase(t *testing.T) {
+	keys := newRing(goldenSeed)
+	if *update {
+		fs := mount(t, t.TempDir(), keys)
+		tap := openTap(t, fs, "data.db")
+		c := connect(t, fs, "data.db")
+		run(t, c, "CREATE TABLE t(x); INSERT INTO t SELECT randomblob(3000) FROM generate_series(1,80)")
+		shipped{}.ship(t, tap, "golden/7")
+		run(t, c, "UPDATE t SET x='changed' WHERE rowid=80")
+		c.Close()
+		tap.Close()
+		if err := os.MkdirAll(goldenBase, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		overwrite(t, goldenBase+"/data.db-base", slurp(t, filepath.Join(fs.Dir, "data.db-base")))
+	}
+	fs := mount(t, t.TempDir(), keys)
+	overwrite(t, filepath.Join(fs.Dir, "data.db-base"), slurp(t, goldenBase+"/data.db-base"))
+	f, err := fs.database(filepath.Join(fs.Dir, "data.db")).readBase()
+	if err != nil || f.label != "golden/7" || f.pages < 80 || (&pageSet{words: f.changed}).has(3) || !slices.ContainsFunc(f.changed, func(w uint64) bool { return w != 0 }) {
+		t.Fatalf("%+v, %v", f, err)
+	}
+}
