@@ -492,9 +492,8 @@ func writeGoldenJournal(t *testing.T, keys *ring) {
 	}
 	torn := slurp(t, path)
 	copy(torn[data.PageSize:], r.batch.image(0)[:3*sectorSize])
-	if err := errors.Join(os.RemoveAll(goldenRekey), os.MkdirAll(goldenRekey, 0o700)); err != nil {
+	overwrite(t, path, torn)
+	if err := errors.Join(os.RemoveAll(goldenRekey), os.Remove(path+sealsSuffix), os.CopyFS(goldenRekey, os.DirFS(dir))); err != nil {
 		t.Fatal(err)
 	}
-	overwrite(t, goldenRekey+"/data.db", torn)
-	overwrite(t, goldenRekey+"/data.db"+rekeySuffix, slurp(t, path+rekeySuffix))
 }
