@@ -163,7 +163,25 @@ type Files struct {
 	mu    sync.Mutex
 	files map[string]file
 	Opens int // how many times a file was opened
+	Lists int // how many times files were listed
+
+	touched []string
 }
+
+// Touched is what a tree may have beside data.FileTree's methods.
+func (f *Files) Touched(since string) (names []string, mark string, known bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	mark = fmt.Sprintf("%p/%d", f, len(f.touched))
+	var from int
+	if _, err := fmt.Sscanf(since, fmt.Sprintf("%p/%%d", f), &from); err != nil {
+		return nil, mark, false
+	}
+	return slices.Clone(f.touched[from:]), mark, true
+}
+
+// Listed hides Touched.
+type Listed struct{ data.FileTree }
 
 type file struct {
 	info data.FileInfo
@@ -192,6 +210,7 @@ func (f *Files) Put(_ context.Context, info data.FileInfo, r io.Reader) (data.Fi
 	sum := sha256.Sum256(body)
 	info.Size, info.ETag = int64(len(body)), hex.EncodeToString(sum[:8])
 	f.files[info.Name] = file{info, body}
+	f.touched = append(f.touched, info.Name)
 	return info, nil
 }
 
@@ -200,6 +219,7 @@ func (f *Files) Delete(_ context.Context, name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.files, name)
+	f.touched = append(f.touched, name)
 	return nil
 }
 
@@ -218,6 +238,7 @@ func (f *Files) Copy() map[string]string {
 func (f *Files) List(ctx context.Context, prefix, after string, limit int) ([]data.FileInfo, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.Lists++
 	names := slices.SortedFunc(maps.Keys(f.files), func(a, b string) int { return strings.Compare(order(a), order(b)) })
 	var list []data.FileInfo
 	for _, name := range names {

@@ -80,6 +80,7 @@ type Chain struct {
 	checked   bool // the target was compared with the state
 	synced    bool // the source's dirty pages are relative to state and pending
 	fenced    bool
+	mark      string // of the file tree, as it is in state; "" if all must be listed
 }
 
 var (
@@ -148,7 +149,7 @@ func (c *Chain) loadPending() error {
 // reload goes back to what is on disk after a draft came to nothing.
 func (c *Chain) reload() error {
 	err := c.journal.close()
-	c.state, c.confirmed, c.synced, c.restart = nil, meta{}, false, errFirst
+	c.state, c.confirmed, c.synced, c.restart, c.mark = nil, meta{}, false, errFirst, ""
 	return errors.Join(err, c.load())
 }
 
@@ -242,7 +243,7 @@ func (c *Chain) attempt(ctx context.Context, pages data.PageSource, files data.F
 		return Result{}, err
 	}
 	if d.unchanged() {
-		c.synced = true
+		c.synced, c.mark = true, d.mark
 		return c.same(), nil
 	}
 	result, err := c.stage(d, at)
@@ -259,8 +260,6 @@ func (c *Chain) collect(ctx context.Context, d *draft, pages data.PageSource, fi
 	if err := f.before(ctx); err != nil {
 		return err
 	}
-	release := f.hold()
-	defer release()
 	if !c.synced {
 		pages.MarkAll()
 	}
@@ -272,6 +271,7 @@ func (c *Chain) collect(ctx context.Context, d *draft, pages data.PageSource, fi
 	if err := d.finishPages(commit.DatabasePages); err != nil {
 		return err
 	}
+	d.mark = f.mark
 	return f.after(ctx, last)
 }
 
@@ -295,7 +295,7 @@ func (c *Chain) stage(d *draft, at data.Position) (Result, error) {
 	if err != nil {
 		return Result{}, errors.Join(err, c.reload())
 	}
-	c.state, c.pending, c.synced, c.restart = d.from, p, true, nil
+	c.state, c.pending, c.synced, c.restart, c.mark = d.from, p, true, nil, d.mark
 	return result, nil
 }
 
@@ -311,7 +311,7 @@ func (c *Chain) now() time.Time {
 // forget drops what was staged and remembered: the next snapshot is a base.
 func (c *Chain) forget(why error) {
 	c.dropPending()
-	c.state, c.restart, c.synced = nil, why, false
+	c.state, c.restart, c.synced, c.mark = nil, why, false, ""
 }
 
 func (c *Chain) dropPending() {

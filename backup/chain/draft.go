@@ -17,6 +17,7 @@ type draft struct {
 	previous backup.Hash // manifest before it
 	header   backup.Header
 	since    time.Time
+	mark     string // of the file tree
 	base     int64
 	full     bool
 

@@ -28,20 +28,26 @@ const (
 	uploading = 4    // requests under way at the same time
 )
 
-// holder is a file tree that can put deletions off. With it the pairing of
-// pages and files is exact; without, a file that is written after the first
-// listing and deleted before the second escapes.
-type holder interface{ HoldDeletes() (release func()) }
+// follower is a file tree that remembers which of its files were touched: with it
+// a ship costs what changed, and the pairing of pages and files is exact. Without,
+// all files are listed, and one that is written after the first listing and
+// deleted before the second escapes.
+type follower interface {
+	Touched(since string) (names []string, mark string, known bool)
+}
 
 // fileScan pairs files with pages. A store writes a file before the record that
 // refers to it commits, and deletes it after the record is gone. So what the
-// pages refer to was there when they were read: it is in the listing before, or
-// in the one after. The union of both is kept; a file that is gone from the
-// second leaves the tree with the next snapshot.
+// pages refer to was there when they were read: it was there before, or comes to
+// be there meanwhile. The union of both is kept; a file that is gone by then
+// leaves the tree with the next snapshot.
 type fileScan struct {
 	chain *Chain
 	d     *draft
 	tree  data.FileTree // nil: carry the tree over
+	names []string      // touched since the last snapshot; of no use where all is listed
+	all   bool          // all must be listed
+	mark  string        // before the first look
 	first map[string]data.FileInfo
 
 	mu   sync.Mutex
@@ -54,14 +60,13 @@ type fileScan struct {
 }
 
 func newFileScan(c *Chain, d *draft, tree data.FileTree) *fileScan {
-	return &fileScan{chain: c, d: d, tree: tree, puts: map[string]backup.File{}, gone: map[string]bool{}, have: map[string]backup.Chunk{}}
-}
-
-func (f *fileScan) hold() (release func()) {
-	if h, ok := f.tree.(holder); ok {
-		return h.HoldDeletes()
+	f := &fileScan{chain: c, d: d, tree: tree, puts: map[string]backup.File{}, gone: map[string]bool{}, have: map[string]backup.Chunk{}}
+	known := false
+	if t, ok := tree.(follower); ok {
+		f.names, f.mark, known = t.Touched(c.mark)
 	}
-	return func() {}
+	f.all = !known || d.full || len(f.names) > listing
+	return f
 }
 
 // before ships what is there now. Files that vanish meanwhile were unreferenced
@@ -70,7 +75,7 @@ func (f *fileScan) before(ctx context.Context) (err error) {
 	if f.tree == nil {
 		return nil
 	}
-	if f.first, err = f.list(ctx); err != nil {
+	if f.first, err = f.look(ctx, f.names); err != nil {
 		return err
 	}
 	if err := f.ship(ctx, f.first); err != nil {
@@ -86,13 +91,21 @@ func (f *fileScan) after(ctx context.Context, last bool) error {
 		return nil
 	}
 	clear(f.gone)
-	second, err := f.list(ctx)
+	var names []string
+	if t, ok := f.tree.(follower); ok {
+		known := false
+		if names, _, known = t.Touched(f.mark); !known && !f.all {
+			return errUnsettled // too many: list them
+		}
+	}
+	second, err := f.look(ctx, names)
 	if err != nil {
 		return err
 	}
 	if err := f.ship(ctx, second); err != nil {
 		return err
 	}
+	f.escaped(names, second)
 	if len(f.gone) > 0 && !last {
 		return errUnsettled
 	}
@@ -101,20 +114,62 @@ func (f *fileScan) after(ctx context.Context, last bool) error {
 	return nil
 }
 
+// escaped notes files that came and went while pages were read: a record of
+// these pages may refer to them.
+func (f *fileScan) escaped(names []string, second map[string]data.FileInfo) {
+	for _, name := range names {
+		_, there := second[name]
+		_, taken := f.puts[name]
+		_, known := f.d.from.tree.Get(name)
+		if !there && !taken && !known {
+			f.gone[name] = true
+		}
+	}
+}
+
+// changes are the files that are new or have changed, and those that are gone: of
+// all files, or of those that were touched.
 func (f *fileScan) changes(second map[string]data.FileInfo) []backup.Change {
 	var list []backup.Change
 	for _, file := range f.puts {
 		list = append(list, backup.Change{Put: &file})
 	}
-	for _, name := range f.d.from.tree.Names() {
+	names := f.names
+	if f.all {
+		names = f.d.from.tree.Names()
+	}
+	for _, name := range names {
+		_, inTree := f.d.from.tree.Get(name)
 		_, inFirst := f.first[name]
 		_, inSecond := second[name]
-		if !inFirst && !inSecond {
+		if inTree && !inFirst && !inSecond {
 			list = append(list, backup.Change{Drop: name})
 		}
 	}
 	slices.SortFunc(list, func(a, b backup.Change) int { return strings.Compare(a.Name(), b.Name()) })
 	return list
+}
+
+// look finds out about all files, or about those of these names that are there.
+func (f *fileScan) look(ctx context.Context, names []string) (map[string]data.FileInfo, error) {
+	if f.all {
+		return f.list(ctx)
+	}
+	found := map[string]data.FileInfo{}
+	for _, name := range names {
+		r, info, err := f.tree.Open(ctx, name)
+		if errors.Is(err, data.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look at a file: %w", err)
+		}
+		found[name] = info
+		if err := r.Close(); err != nil {
+			return nil, fmt.Errorf("look at a file: %w", err)
+		}
+	}
+	return found, nil
 }
 
 func (f *fileScan) list(ctx context.Context) (map[string]data.FileInfo, error) {
@@ -226,7 +281,7 @@ func (f *fileScan) chunk(ctx context.Context, plain []byte) (backup.Chunk, error
 			return c, err
 		}
 		if copied == c.Copy {
-			f.mark(c, put, int64(len(object)))
+			f.note(c, put, int64(len(object)))
 			return c, nil
 		}
 		c.Copy = copied
@@ -270,7 +325,7 @@ func (f *fileScan) has(c backup.Chunk) (backup.Chunk, bool) {
 	return f.d.from.has(c)
 }
 
-func (f *fileScan) mark(c backup.Chunk, put bool, size int64) {
+func (f *fileScan) note(c backup.Chunk, put bool, size int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.have[c.ID] = c

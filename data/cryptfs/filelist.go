@@ -35,7 +35,8 @@ func (f *Files) List(ctx context.Context, prefix, after string, limit int) ([]da
 // DeletePrefix deletes all files whose names begin with prefix.
 func (f *Files) DeletePrefix(ctx context.Context, prefix string) error {
 	folders := map[string]bool{}
-	err := f.walk(ctx, prefix, "", func(path string, _ data.FileInfo) error {
+	err := f.walk(ctx, prefix, "", func(path string, info data.FileInfo) error {
+		defer f.touched.add(info.Name)
 		folders[filepath.Dir(path)], folders[filepath.Dir(filepath.Dir(path))] = true, true
 		err := f.remove(path)
 		if errors.Is(err, data.ErrNotFound) {

@@ -28,7 +28,8 @@ type Files struct {
 	keys     data.KeySource // purpose "files"
 	nameKey  []byte
 
-	tree sync.Mutex // held while a file enters or leaves its folder
+	tree    sync.Mutex // held while a file enters or leaves its folder
+	touched touched
 }
 
 var _ data.FileTree = (*Files)(nil)
@@ -113,6 +114,7 @@ func (f *Files) Put(ctx context.Context, info data.FileInfo, r io.Reader) (data.
 	if err := checkName(info.Name); err != nil {
 		return info, err
 	}
+	defer f.touched.add(info.Name)
 	info, err := f.store(ctx, f.path(info.Name), info, r)
 	if err != nil {
 		return info, fmt.Errorf("put file: %w", err)
@@ -223,6 +225,7 @@ func (f *Files) Delete(_ context.Context, name string) error {
 		return err
 	}
 	path := f.path(name)
+	defer f.touched.add(name)
 	if err := f.remove(path); err != nil {
 		return fmt.Errorf("delete file: %w", err)
 	}

@@ -138,6 +138,15 @@ func (l *lazyFiles) List(ctx context.Context, prefix, after string, limit int) (
 	return f.List(ctx, prefix, after, limit)
 }
 
+// Touched lets who follows the tree do without listing it: see cryptfs.
+func (l *lazyFiles) Touched(since string) (names []string, mark string, known bool) {
+	f, err := l.tree()
+	if err != nil {
+		return nil, "", false
+	}
+	return f.Touched(since)
+}
+
 func (l *lazyFiles) Open(ctx context.Context, name string) (io.ReadSeekCloser, data.FileInfo, error) {
 	f, err := l.tree()
 	if err != nil {
