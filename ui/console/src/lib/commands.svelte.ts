@@ -36,11 +36,12 @@ const pages: [RouteName, string, IconName, string][] = [
   ['tenants', 'Tenants', 'tenants', 'tenant.read'],
   ['operations', 'Operations', 'operations', 'operation.read'],
   ['targets', 'Targets', 'targets', 'target.read'],
+  ['custody', 'Keys of the appliance', 'key', 'custody.read'],
   ['operators', 'Operators', 'operators', 'operator.manage'],
   ['audit', 'Appliance audit', 'audit', 'audit.read'],
 ];
 
-const ofOperators = new Set<RouteName>(['targets', 'operators', 'audit']);
+const ofOperators = new Set<RouteName>(['targets', 'custody', 'operators', 'audit']);
 
 function ofTenant(): Command[] {
   const { slug, env } = router.route?.params ?? {};

@@ -53,7 +53,8 @@ class Session {
     this.me = undefined;
   }
 
-  async unseal(secret: { passphrase: string } | { recoveryKey: string }) {
+  // unseal sends one secret, or one share of several.
+  async unseal(secret: Record<string, string>) {
     await post(path('unseal'), secret);
     await this.start();
   }

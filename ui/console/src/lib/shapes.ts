@@ -1,4 +1,5 @@
 // The JSON that the control plane speaks (see /api/v1/openapi.json).
+import type { UnsealWays } from './custody';
 
 export interface Status {
   version: string;
@@ -6,6 +7,7 @@ export interface Status {
   sealed: boolean;
   domain: string;
   insecure: boolean;
+  unseal?: UnsealWays;
 }
 
 export interface Grant {

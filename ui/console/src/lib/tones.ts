@@ -6,6 +6,7 @@ const tones: Record<string, Tone> = {
   done: 'ok',
   ok: 'ok',
   parked: 'warn',
+  retired: 'info',
   expired: 'warn',
   interrupted: 'warn',
   refused: 'warn',

@@ -1,6 +1,7 @@
 import type { Component } from 'svelte';
 import type { RouteName } from '../lib/routes';
 import Audit from './Audit.svelte';
+import Custody from './Custody.svelte';
 import Disposals from './Disposals.svelte';
 import Operation from './Operation.svelte';
 import Operations from './Operations.svelte';
@@ -23,6 +24,7 @@ export const pages: Partial<Record<RouteName, Component>> = {
   operations: Operations,
   operation: Operation,
   targets: Targets,
+  custody: Custody,
   operators: Operators,
   disposals: Disposals,
   audit: Audit,
