@@ -39,6 +39,10 @@ func (c *cli) runServer(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
+	tuneGarbage(firstBudget) // the clock goes on with it
+	if err := keepOutOfDumps(); err != nil {
+		return fmt.Errorf("keep keys out of crash dumps: %w", err)
+	}
 	a, err := OpenAppliance(ctx, c.config, serverLogger(c.stderr))
 	if err != nil {
 		return err
