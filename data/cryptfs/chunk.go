@@ -151,6 +151,11 @@ func fileError(err error, path string, chunk int64) error {
 }
 
 func (r *fileReader) Read(p []byte) (int, error) {
+	if r.info.Size == 0 { // its one chunk is empty, and authenticates all the same
+		if err := r.load(0); err != nil {
+			return 0, err
+		}
+	}
 	if r.at >= r.info.Size {
 		return 0, io.EOF
 	}

@@ -419,3 +419,84 @@ func TestFilesPrintNoKey(t *testing.T) {
 		}
 	}
 }
+
+// FuzzSealedFile: whatever becomes of a file's bytes, its content comes back as it
+// was or not at all.
+func FuzzSealedFile(f *testing.F) {
+	dir := f.TempDir()
+	files := openFiles(f, dir, newRing("a"))
+	content := noise(chunkSize+300, 1)
+	put(f, files, "c/r/f", content)
+	path := files.path("c/r/f")
+	good, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add(good[:len(good)-1])
+	f.Add(flip(good, 5))
+	f.Add(flip(good, 41))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := read(files, "c/r/f")
+		switch {
+		case err == nil && !bytes.Equal(got, content): // another process's seed is the same file, sealed anew
+			t.Fatal("changed bytes were read as a file")
+		case err == nil:
+		case bytes.Equal(b, good):
+			t.Fatal("the file itself cannot be read:", err)
+		case !errors.Is(err, data.ErrTampered) && !errors.Is(err, data.ErrNewer):
+			t.Fatal(err)
+		}
+	})
+}
+
+// TestBitFlips changes one bit at a time anywhere under the folder: each is found by
+// who reads what it belongs to, the key of the names included.
+func TestBitFlips(t *testing.T) {
+	dir, keys := t.TempDir(), newRing("a")
+	f := openFiles(t, dir, keys)
+	names := []string{"c/r/a", "c/r/b", "c/s/empty"}
+	for i, n := range []int{chunkSize * 2, 100, 0} {
+		put(t, f, names[i], noise(n, uint64(i)))
+	}
+	paths := append(onDisk(t, dir), filepath.Join(dir, nameKeyFile))
+	found := 0
+	for i := range 100 {
+		path := paths[i%len(paths)]
+		good, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bad := slices.Clone(good)
+		bad[rand.IntN(len(bad))] ^= 1 << rand.IntN(8)
+		if err := os.WriteFile(path, bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if readAll(dir, keys, names) != nil {
+			found++
+		}
+		if err := os.WriteFile(path, good, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := readAll(dir, keys, names); found != 100 || err != nil {
+		t.Errorf("%d of 100 found; afterwards %v", found, err)
+	}
+}
+
+func readAll(dir string, keys data.KeySource, names []string) error {
+	f, err := OpenFiles(dir, "acme/prod", keys)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, e := read(f, name); e != nil {
+			err = e
+		}
+	}
+	return err
+}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/data"
 )
@@ -72,7 +73,32 @@ func writeUntilKilled(dir string) error {
 			}
 			fmt.Println("file", name)
 		}
+		if i%7 == 0 {
+			name := fmt.Sprintf("c/parts/%d", c.LastInsertRowID())
+			if err := uploadInParts(ctx, files, name, strings.Repeat(name, 10000)); err != nil {
+				return err
+			}
+			fmt.Println("file", name)
+		}
 	}
+}
+
+func uploadInParts(ctx context.Context, files *Files, name, content string) error {
+	id, err := files.CreateUpload(ctx, data.FileInfo{Name: name})
+	if err != nil {
+		return err
+	}
+	var parts []int
+	for len(content) > 0 {
+		n := min(len(content), chunkSize+7)
+		parts = append(parts, len(parts)+1)
+		if _, err := files.PutPart(ctx, id, len(parts), strings.NewReader(content[:n])); err != nil {
+			return err
+		}
+		content = content[n:]
+	}
+	_, err = files.Complete(ctx, id, parts)
+	return err
 }
 
 func TestKill(t *testing.T) {
@@ -145,6 +171,30 @@ func checkAfterKill(t *testing.T, dir, row string, names []string) {
 	for _, name := range names {
 		if got, err := read(files, name); err != nil || string(got) != strings.Repeat(name, 10000) {
 			t.Fatalf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
+	checkLeftovers(t, files)
+}
+
+// checkLeftovers sees that what the kill cut short goes: no half file is listed, and
+// uploads that nobody goes on with are swept.
+func checkLeftovers(t *testing.T, files *Files) {
+	t.Helper()
+	all, err := files.List(context.Background(), "", "", 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, info := range all {
+		if got, err := read(files, info.Name); err != nil || string(got) != strings.Repeat(info.Name, 10000) {
+			t.Fatalf("%s is half a file: %d bytes, %v", info.Name, len(got), err)
+		}
+	}
+	if n, err := files.SweepUploads(context.Background(), time.Now().Add(time.Hour)); n > 1 || err != nil {
+		t.Fatalf("%d uploads were left, %v", n, err)
+	}
+	for _, dir := range []string{tempDir, uploadDir} {
+		if left, err := os.ReadDir(filepath.Join(files.dir, dir)); len(left) > 0 || err != nil {
+			t.Fatalf("%s: %v %v", dir, left, err)
 		}
 	}
 }
