@@ -137,6 +137,7 @@ func (h *house) startClock(logger *slog.Logger, now func() time.Time) {
 	}
 	h.clock.every(lastSeenEvery, "clock", seen.note)
 	h.clock.every(time.Minute, "close idle stores", func(_ context.Context, now time.Time) error { h.pool.Sweep(now); return nil })
+	h.clock.every(time.Minute, "garbage", func(context.Context, time.Time) error { tuneGarbage(h.pool.MemoryBudget()); return nil })
 	h.clock.every(time.Minute, "audit", h.audit.Sweep)
 	h.clock.every(time.Minute, "tenants past their undelete window", h.tenants.Sweep)
 	h.clock.every(time.Minute, "ledger of destructions", h.disposal.Sweep)

@@ -100,6 +100,9 @@ func (s *Store) dropIdle() {
 	}
 }
 
+// MemoryBudget is what open stores may take together, in bytes.
+func (p *Pool) MemoryBudget() int64 { return p.config.MemoryBudget }
+
 // Memory is what the open stores weigh, in bytes, by the last reckoning.
 func (p *Pool) Memory() int64 {
 	p.mu.Lock()
