@@ -72,6 +72,10 @@ func newFileScan(c *Chain, d *draft, tree data.FileTree) *fileScan {
 // before ships what is there now. Files that vanish meanwhile were unreferenced
 // by then.
 func (f *fileScan) before(ctx context.Context) (err error) {
+	if s, ok := f.tree.(*stretches); ok {
+		f.tree = nil // nothing else of it
+		return f.stretch(ctx, s.stream)
+	}
 	if f.tree == nil {
 		return nil
 	}

@@ -26,10 +26,10 @@ type Overlay struct {
 	Low   uint32           // base pages above it were cut off at some point
 }
 
-const (
-	nonceSize = 12
-	slotSize  = nonceSize + data.PageSize + 16
-)
+// SlotSize is what a page takes in the scratch file, in bytes.
+const SlotSize = nonceSize + data.PageSize + 16
+
+const nonceSize = 12
 
 // NewOverlay makes the scratch file in a folder (the system's if it is "").
 func NewOverlay(dir string) (*Overlay, error) {
@@ -93,10 +93,10 @@ func (o *Overlay) put(pgno uint32, image []byte) error {
 		slot = int64(o.count)
 	}
 	o.count++
-	b := make([]byte, nonceSize, slotSize)
+	b := make([]byte, nonceSize, SlotSize)
 	binary.BigEndian.PutUint64(b[4:], o.count)
 	b = o.aead.Seal(b, b[:nonceSize], image, associated(pgno))
-	if _, err := o.f.WriteAt(b, slot*slotSize); err != nil {
+	if _, err := o.f.WriteAt(b, slot*SlotSize); err != nil {
 		return err
 	}
 	o.slots[pgno] = slot
@@ -109,8 +109,8 @@ func (o *Overlay) Get(pgno uint32, page []byte) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	b := make([]byte, slotSize)
-	if _, err := o.f.ReadAt(b, slot*slotSize); err != nil {
+	b := make([]byte, SlotSize)
+	if _, err := o.f.ReadAt(b, slot*SlotSize); err != nil {
 		return false, fmt.Errorf("scratch: %w", err)
 	}
 	if _, err := o.aead.Open(page[:0], b[:nonceSize], b[nonceSize:], associated(pgno)); err != nil {

@@ -1,6 +1,8 @@
 package restore
 
 import (
+	"fmt"
+
 	"holdfast/backup/read"
 )
 
@@ -16,7 +18,11 @@ type reader struct {
 }
 
 func newReader(c Config) (*reader, error) {
-	r, err := read.New(c.Source, c.Store, c.Keys)
+	source, err := newKept(c.Source, c.Resume)
+	if err != nil {
+		return nil, fmt.Errorf("scratch: %w", err)
+	}
+	r, err := read.New(source, c.Store, c.Keys)
 	if err != nil {
 		return nil, err
 	}

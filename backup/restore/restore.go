@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"holdfast/backup"
@@ -37,6 +38,19 @@ type Config struct {
 	// Sample makes Verify read only so much of the parts, drawn by lot: 0.1 is a
 	// tenth. 0 and 1 are all.
 	Sample float64
+
+	// Files picks the files that the sink gets, by their info; nil is all. Where
+	// only some records are wanted, the content of the others is not fetched.
+	Files func(data.FileInfo) bool
+
+	// Begin hears what is going to be done before anything is written, and may
+	// refuse it (too little room). It may be nil.
+	Begin func(Preview) error
+
+	// Resume is a folder in which fetched objects are kept, sealed as they are, so
+	// that the next Run with the same folder does not fetch them again; made if
+	// missing, removed by a Run that succeeds. "" keeps nothing.
+	Resume string
 
 	Scratch  string               // folder for sealed temporary files
 	Progress func(done, of int64) // bytes of objects; may be nil; called from one goroutine
@@ -80,7 +94,15 @@ func Run(ctx context.Context, c Config, sink Sink) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("restore %s: %w", c.Store, err)
 	}
+	if c.Begin != nil {
+		if err := c.Begin(r.preview(links)); err != nil {
+			return Result{}, fmt.Errorf("restore %s: %w", c.Store, err)
+		}
+	}
 	result, err := r.run(ctx, links, sink)
+	if err = settle(c, err); err == nil && c.Resume != "" {
+		err = os.RemoveAll(c.Resume)
+	}
 	if err != nil {
 		return Result{}, fmt.Errorf("restore %s: %w", c.Store, err)
 	}
@@ -105,16 +127,20 @@ func (r *reader) run(ctx context.Context, links []*read.Link, sink Sink) (Result
 	if tree.Root() != last.Files.After {
 		return Result{}, last.Wrong("the file tree is not the one that was shipped")
 	}
-	r.expect += tree.Bytes()
+	wanted := r.wanted(tree)
+	for _, f := range wanted {
+		r.expect += f.Size
+	}
 	if err := r.pages(ctx, links[0], last, over, sink); err != nil {
 		return Result{}, err
 	}
-	if err := r.files(ctx, tree, sink); err != nil {
+	size, err := r.files(ctx, wanted, sink)
+	if err != nil {
 		return Result{}, err
 	}
 	return Result{
 		Sequence: last.Sequence, Time: last.Time, Position: last.Position, Pages: last.Pages.Total,
-		Files: tree.Count(), FileBytes: tree.Bytes(), Missing: last.Files.Missing,
+		Files: len(wanted), FileBytes: size, Missing: last.Files.Missing,
 		Objects: r.objects, Bytes: r.bytes,
 	}, nil
 }
@@ -163,27 +189,36 @@ func (r *reader) pages(ctx context.Context, base, last *read.Link, over *read.Ov
 	return nil
 }
 
-// files hands every file to the sink, its chunks fetched ahead.
-func (r *reader) files(ctx context.Context, tree *backup.FileTree, sink Sink) error {
-	var chunks []backup.Chunk
+// wanted are the files that the sink is to get, in order of name.
+func (r *reader) wanted(tree *backup.FileTree) (files []backup.File) {
 	for _, name := range tree.Names() {
-		f, _ := tree.Get(name)
+		if f, _ := tree.Get(name); r.cfg.Files == nil || r.cfg.Files(f.FileInfo) {
+			files = append(files, f)
+		}
+	}
+	return files
+}
+
+// files hands files to the sink, their chunks fetched ahead.
+func (r *reader) files(ctx context.Context, files []backup.File, sink Sink) (size int64, err error) {
+	var chunks []backup.Chunk
+	for _, f := range files {
 		chunks = append(chunks, f.Chunks...)
 	}
 	s := read.Ahead(ctx, len(chunks), func(ctx context.Context, i int) (read.Content, error) { return r.Content(ctx, chunks[i]) })
 	defer s.Close()
-	for _, name := range tree.Names() {
-		f, _ := tree.Get(name)
+	for _, f := range files {
 		body := &fileBody{r: r, chunks: s, left: len(f.Chunks)}
 		err := sink.File(ctx, f.FileInfo, body)
 		if err == nil && (body.left > 0 || len(body.rest) > 0) {
 			err = errors.New("file was not read to its end")
 		}
 		if err != nil {
-			return errors.Join(body.err, err)
+			return size, errors.Join(body.err, err)
 		}
+		size += f.Size
 	}
-	return nil
+	return size, nil
 }
 
 // fileBody reads one file's chunks from the stream of all.
