@@ -60,7 +60,8 @@ func (c *cli) connect(ctx context.Context) (*client, error) {
 		t := &http.Transport{DialContext: dial}
 		return &client{http: &http.Client{Transport: t}, close: func() error { t.CloseIdleConnections(); return nil }}, nil
 	}
-	if !exists(filepath.Join(c.config.Data, "keys", "root.slots")) {
+	// A folder whose keys are gone is one all the same: opening it tells what to restore.
+	if !exists(filepath.Join(c.config.Data, "keys", "root.slots")) && !exists(filepath.Join(c.config.Data, "system.db")) {
 		return nil, fmt.Errorf("there is no data folder at %s; start one with 'holdfast serve', or name it with --data", c.config.Data)
 	}
 	return c.connectInProcess(ctx)
