@@ -45,7 +45,7 @@ func TestConsoleDisposal(t *testing.T) {
 		b.until("a heading of "+path, `return all('h1, h2').length > 0 && !document.querySelector('[aria-busy=true]')`)
 		for _, want := range map[string][]string{
 			"disposals": {"gone", "certified", "offsite", "the same"}, "destroyed": {"Certificate of disposal", d.VerifierKey},
-			"certificate": {"Certificate of disposal", "What cannot be promised", "1 snapshots", "pages 1"},
+			"certificate": {"Certificate of disposal", "What cannot be promised", "snapshots (1)", "pages 1"},
 		}[name] {
 			b.sees(want)
 		}

@@ -20,7 +20,7 @@ func (h *house) openDisposal(ctx context.Context, a *Appliance) (err error) {
 		Signing:  h.ring.Source(keys.System, keys.AuditSigning),
 		Sealing:  h.ring.Source(keys.System, keys.Segments),
 		Personal: func(id data.StoreID) data.KeySource { return h.ring.Archive(keys.Owner(id.String()), keys.Personal) },
-		Keys:     h.keysOf, Targets: h.ledgerTargets, Held: h.heldCopies,
+		Keys:     h.keysOf, Targets: h.ledgerTargets, Held: h.heldCopies, Keyrings: h.keyringCopies,
 		Clock: a.now, Logger: a.logger,
 	})
 	return err
@@ -79,6 +79,35 @@ func copyOf(id data.StoreID, t recovery.Held) disposal.Copy {
 		Kind: "snapshots", Where: t.Target, Objects: t.Snapshots, Newest: &newest,
 		Note: fmt.Sprintf("Ciphertext of store %s under %s; nobody can read it without the destroyed keys.", id, t.URL),
 	}
+}
+
+// askCopies is how long a certificate waits for the targets that hold copies of the
+// keyring.
+const askCopies = 15 * time.Second
+
+// keyringCopies words what copies of the keyring still hold destroyed keys. Who
+// cannot be asked does not hold up a certificate, but it says so.
+func (h *house) keyringCopies(ctx context.Context, destroyed time.Time) (out []disposal.Copy, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askCopies)
+	defer cancel()
+	copies, err := h.custody.Remaining(ctx, destroyed)
+	if err != nil {
+		return []disposal.Copy{{Kind: "keyring", Where: "unknown", Readable: true,
+			Note: "The copies of the keyring could not be looked at when this was written; what they hold is not known."}}, nil
+	}
+	for _, c := range copies {
+		made := c.Made.UTC().Truncate(time.Millisecond)
+		one := disposal.Copy{Kind: "keyring", Where: c.Target, Objects: 1, Newest: &made, Readable: true,
+			Note: "A sealed copy of the keyring made before. Whoever can open the root key could take the destroyed keys from it until it is removed."}
+		if c.Until != nil {
+			until := c.Until.UTC().Truncate(time.Millisecond)
+			one.Until = &until
+		} else {
+			one.Note += " The target could not be visited; the copy is removed some time after it can be again."
+		}
+		out = append(out, one)
+	}
+	return out, nil
 }
 
 // lateTenants is the tenants' directory for the ledger, which is opened first.

@@ -19,7 +19,8 @@ var printPage string
 var printStyle string
 
 var printTemplate = template.Must(template.New("certificate").Funcs(template.FuncMap{
-	"at": func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04:05 UTC") },
+	"at":    func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04:05 UTC") },
+	"short": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") },
 	"print": func(s string) string { // in groups, for people who compare
 		var groups []string
 		for ; len(s) > 8; s = s[8:] {

@@ -1,0 +1,1 @@
+— holdfast/test NyyrYfsxX9B9bHoP7tBQyfCli7dEiUOWBxCIfXr60M0du2aRjvy43dhqdAIxjdnVLD2NVI58/1LUGWT0k7daedeLxAs=
