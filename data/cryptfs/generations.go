@@ -44,9 +44,6 @@ func (db *database) generations(ctx context.Context, found map[uint32]bool) erro
 	defer main.Close()
 	err = eachPage(ctx, main, func(number uint32, sealed []byte) error {
 		generation, err := db.authenticate(main, sealed, number)
-		if errors.Is(err, data.ErrTampered) && db.track.where(number).inLog() { // a checkpoint is about to write it
-			return nil
-		}
 		found[generation] = true
 		return ignoreEOF(err)
 	})
@@ -62,13 +59,17 @@ func (db *database) generations(ctx context.Context, found map[uint32]bool) erro
 }
 
 // authenticate opens a page that was read without a lock, and once more with it
-// where that fails. io.EOF is for one that was cut off meanwhile.
+// where that fails. io.EOF is for one that was cut off meanwhile, or that is in
+// the log still and about to be written.
 func (db *database) authenticate(main io.ReaderAt, sealed []byte, number uint32) (uint32, error) {
 	b := borrow()
 	defer b.giveBack()
 	err := openPage(db.pages, b.plain[:], sealed, number)
 	if err == nil {
 		return generationOf(sealed), nil
+	}
+	if db.track.where(number).inLog() { // asked first: what is not in the log is in its place
+		return 0, io.EOF
 	}
 	db.inPlace.RLock()
 	defer db.inPlace.RUnlock()

@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/ncruces/go-sqlite3"
-
 	"holdfast/data"
 )
 
@@ -39,11 +37,6 @@ var errDiffers = errors.New("authenticates, but is not what was shipped: an olde
 // finding; its error is of what kept it from looking. It takes a quarter of the
 // time that passes. report is called now and then, and for each finding.
 func (fs *FS) Scrub(ctx context.Context, database string, base *Base, check func(pgno uint32, page []byte) error, report func(Progress)) error {
-	c, err := fs.connect(ctx, database)
-	if err != nil {
-		return fmt.Errorf("scrub %s: %w", database, errors.Join(err, fs.Fault()))
-	}
-	defer c.Close()
 	db := fs.database(filepath.Join(fs.Dir, database))
 	main, err := os.Open(db.path)
 	if err != nil {
@@ -57,7 +50,7 @@ func (fs *FS) Scrub(ctx context.Context, database string, base *Base, check func
 	if base == nil || check == nil {
 		s.base = nil
 	}
-	if err := s.run(ctx, c); err != nil {
+	if err := s.run(ctx); err != nil {
 		return fmt.Errorf("scrub %s: %w", database, err)
 	}
 	return nil
@@ -73,10 +66,13 @@ type scrub struct {
 	progress Progress
 }
 
-func (s *scrub) run(ctx context.Context, c *sqlite3.Conn) error {
-	frames, err := committedFrames(c)
-	if err != nil {
-		return err
+func (s *scrub) run(ctx context.Context) error {
+	frames, ok := s.db.track.committed()
+	if !ok {
+		var err error
+		if frames, err = s.db.committedFrames(ctx); err != nil {
+			return err
+		}
 	}
 	s.progress.Total = length(s.db.path, data.PageSize) + int64(frames)
 	if err := s.pages(ctx); err != nil {
@@ -85,7 +81,7 @@ func (s *scrub) run(ctx context.Context, c *sqlite3.Conn) error {
 	if err := s.log(ctx, frames); err != nil {
 		return err
 	}
-	_, err = s.db.tally.read() // the count of seals
+	_, err := s.db.tally.read() // the count of seals
 	var pe *PageError
 	if errors.As(err, &pe) {
 		s.found(pe.File, pe.Page, pe.Reason)
@@ -93,9 +89,21 @@ func (s *scrub) run(ctx context.Context, c *sqlite3.Conn) error {
 	return nil
 }
 
+// committed is how many frames the log has; not ok while no tap is open.
+func (t *tracker) committed() (frames uint32, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.last, t.on
+}
+
 // committedFrames is how many frames the log has, as SQLite knows it. Most are
 // moved to the database file by asking.
-func committedFrames(c *sqlite3.Conn) (uint32, error) {
+func (db *database) committedFrames(ctx context.Context) (uint32, error) {
+	c, err := db.fs.connect(ctx, db.name)
+	if err != nil {
+		return 0, errors.Join(err, db.fs.Fault())
+	}
+	defer c.Close()
 	s, _, err := c.Prepare("PRAGMA wal_checkpoint(PASSIVE)")
 	if err != nil {
 		return 0, err
@@ -148,15 +156,13 @@ func (s *scrub) page(number uint32, sealed []byte) error {
 	_, err := s.db.authenticate(s.main, sealed, number)
 	var pe *PageError
 	switch {
-	case err == io.EOF: // cut off meanwhile
-		return nil
 	case errors.As(err, &pe):
-		if !s.db.track.where(number).inLog() { // else a checkpoint is about to write it
-			s.found(pe.File, pe.Page, pe.Reason)
-		}
+		s.found(pe.File, pe.Page, pe.Reason)
 		return nil
-	case err != nil || s.base == nil:
+	case err != nil && err != io.EOF:
 		return err
+	case s.base == nil:
+		return nil
 	}
 	return s.compare(number)
 }

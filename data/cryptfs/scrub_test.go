@@ -151,14 +151,19 @@ func TestScrubFindsFlips(t *testing.T) {
 	dir, keys := t.TempDir(), newRing("a")
 	path := sample(t, dir, keys)
 	good := slurp(t, path)
-	for range 20 {
+	for i := range 20 {
 		at := data.PageSize + rand.IntN(len(good)-data.PageSize) // without page 1 it does not open
 		overwrite(t, path, flip(good, at))
-		findings, _ := scrubbed(t, mount(t, dir, keys), nil, nil)
+		fs := mount(t, dir, keys)
+		if i%2 == 0 {
+			openTap(t, fs, "data.db")
+		}
+		findings, _ := scrubbed(t, fs, nil, nil)
 		wantFinding(t, findings, path, uint32(at/data.PageSize)+1, "authenticate")
 	}
 	overwrite(t, path, good)
 	fs := mount(t, dir, keys)
+	openTap(t, fs, "data.db")
 	c := connect(t, fs, "data.db")
 	run(t, c, "PRAGMA wal_autocheckpoint=0")
 	run(t, c, "BEGIN; SELECT 1 FROM t") // keeps the log from being used up
