@@ -1,4 +1,5 @@
 // The JSON of /api/v1/keys, and the words for it.
+import { plural, span } from './format';
 
 export interface Slot {
   id: string;
@@ -112,6 +113,9 @@ const kinds: Record<string, string> = {
 
 export const kindText = (slot: Pick<Slot, 'kind' | 'need' | 'of'>): string =>
   slot.kind === 'shares' && slot.need ? `Shares, ${slot.need} of ${slot.of}` : (kinds[slot.kind] ?? slot.kind);
+
+// The horizon in words: whole days where it can be.
+export const horizon = (seconds: number): string => (seconds > 0 && seconds % 86400 === 0 ? plural(seconds / 86400, 'day') : span(seconds));
 
 // How a secret of that kind is called in the body of an unseal or a proof.
 export const secretField: Record<string, string> = { passphrase: 'passphrase', recovery: 'recoveryKey', age: 'ageIdentity', shares: 'share' };
