@@ -24,6 +24,10 @@ type Config struct {
 	Staging string           // folder for this store and target alone; made if missing
 	Clock   func() time.Time // nil: time.Now
 	Lock    backup.LockFor   // of what is put; none by default
+	// MaxStaging bounds the staging file, in bytes (1 GiB for 0): a larger snapshot
+	// is put in pieces while it is made. While a snapshot waits for its target,
+	// changes gather in the source, each page once.
+	MaxStaging int64
 	// TakeOver begins a new epoch behind whatever the target holds, even if
 	// another writer put it there.
 	TakeOver bool
@@ -53,15 +57,17 @@ type Result struct {
 
 // Status is what the chain knows without asking its target.
 type Status struct {
-	Sequence int64 // newest confirmed snapshot; 0 if none
-	Base     int64 // first snapshot of its epoch
-	Epoch    string
-	Time     time.Time
-	Position data.Position
-	Manifest backup.Hash
-	Staged   bool  // a snapshot is staged and not yet confirmed
-	Fenced   bool  // another writer continued the chain
-	Restart  error // why the next snapshot begins a new epoch; nil if it does not
+	Sequence    int64 // newest confirmed snapshot; 0 if none
+	Base        int64 // first snapshot of its epoch
+	Epoch       string
+	Time        time.Time
+	Position    data.Position
+	Manifest    backup.Hash
+	Staged      bool      // a snapshot is staged and not yet confirmed
+	StagedAt    time.Time // when it was taken: how far the target lags behind is counted from Time
+	StagedBytes int64     // of it that the target may still lack
+	Fenced      bool      // another writer continued the chain
+	Restart     error     // why the next snapshot begins a new epoch; nil if it does not
 }
 
 // Chain ships one store to one target. It is safe for concurrent use; one Ship
@@ -93,6 +99,9 @@ var (
 func New(c Config) (*Chain, error) {
 	if c.Clock == nil {
 		c.Clock = time.Now
+	}
+	if c.MaxStaging <= 0 {
+		c.MaxStaging = 1 << 30
 	}
 	r, err := read.New(c.Target, c.Store, c.Keys)
 	if err != nil {
@@ -163,6 +172,9 @@ func (c *Chain) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := Status{Staged: c.pending != nil, Fenced: c.fenced, Restart: c.restart}
+	if c.pending != nil {
+		s.StagedAt, s.StagedBytes = c.pending.record.Time, c.pending.left()
+	}
 	if m := c.confirmed; m.Sequence > 0 {
 		s.Sequence, s.Base, s.Epoch, s.Time = m.Sequence, m.Base, m.Epoch.String(), m.Time
 		s.Position, s.Manifest = m.Position, m.Manifest

@@ -18,6 +18,8 @@ type draft struct {
 	header   backup.Header
 	since    time.Time
 	mark     string // of the file tree
+	bound    int64  // of the stage, in bytes
+	spill    func() error
 	base     int64
 	full     bool
 
@@ -48,7 +50,8 @@ func (c *Chain) begin(ctx context.Context) (*draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &draft{codec: c.codec, stage: s, since: c.cfg.Clock()}
+	d := &draft{codec: c.codec, stage: s, since: c.cfg.Clock(), bound: c.cfg.MaxStaging}
+	d.spill = func() error { return c.spill(ctx, s) }
 	if c.state != nil {
 		st := c.state
 		d.continues(st, st.Manifest, backup.Header{Epoch: st.Epoch, Sequence: st.Sequence + 1}, st.Base)
@@ -148,7 +151,10 @@ func (d *draft) addPart(ref backup.Ref, compressed []byte) error {
 	}
 	d.refs = append(d.refs, ref)
 	d.link = ref.SHA256
-	return nil
+	if d.stage.size < d.bound {
+		return nil
+	}
+	return d.spill()
 }
 
 // finishPages seals what is left and learns the size of the database.
@@ -241,7 +247,7 @@ func (d *draft) result(rec *record) Result {
 	r := Result{
 		Sequence: rec.Sequence, Epoch: rec.Epoch.String(), Base: rec.Full,
 		Pages: len(rec.sums), Total: rec.Total, Files: d.from.tree.Count(), Changed: len(rec.changes),
-		Missing: d.missing, Bytes: d.content + d.stage.size, Objects: d.chunks + len(d.stage.items),
+		Missing: d.missing, Bytes: d.content + d.stage.total, Objects: d.chunks + len(d.stage.items),
 		Time: rec.Time, Position: rec.Position, Manifest: rec.Manifest,
 	}
 	return r

@@ -358,6 +358,8 @@ func (c *Chain) putContent(ctx context.Context, id backup.Chunk, object []byte) 
 }
 
 func (c *Chain) put(ctx context.Context, name string, object []byte, o backup.PutOptions) error {
+	ctx, cancel := context.WithTimeout(ctx, requestLimit)
+	defer cancel()
 	o.Lock = c.cfg.Lock.From(c.cfg.Clock())
 	return c.cfg.Target.Put(ctx, name, bytes.NewReader(object), int64(len(object)), o)
 }

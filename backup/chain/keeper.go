@@ -39,6 +39,10 @@ type Keeper struct {
 // may wait for the manifest that refers to it. A sweep comes much later.
 const relied = time.Hour
 
+// requestLimit bounds a single request that puts or deletes: what was found out
+// before it still holds when it takes effect.
+const requestLimit = relied / 4
+
 // NewKeeper makes no request.
 func NewKeeper(c KeeperConfig) (*Keeper, error) {
 	if c.Clock == nil {

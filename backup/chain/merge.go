@@ -298,6 +298,8 @@ func (m *merger) put(ctx context.Context, ref *backup.Ref, plain []byte) error {
 }
 
 func (k *Keeper) put(ctx context.Context, name string, object []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, requestLimit)
+	defer cancel()
 	return k.cfg.Target.Put(ctx, name, bytes.NewReader(object), int64(len(object)), backup.PutOptions{
 		IfNoneMatch: true, Lock: k.cfg.Lock.From(k.cfg.Clock()),
 	})

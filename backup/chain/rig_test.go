@@ -2,6 +2,7 @@ package chain_test
 
 import (
 	"bytes"
+	"context"
 	"maps"
 	"testing"
 	"time"
@@ -56,6 +57,20 @@ func (r *rig) open() {
 	}
 	r.chain = c
 	r.t.Cleanup(func() { _ = c.Close() })
+}
+
+func (r *rig) reopen(c chain.Config) {
+	r.t.Helper()
+	opened, err := chain.New(c)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.chain = opened
+	r.t.Cleanup(func() { _ = opened.Close() })
+}
+
+func contextFor(t *testing.T, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), d)
 }
 
 func (r *rig) ship() chain.Result {

@@ -28,6 +28,7 @@ type item struct {
 	Offset int64       `json:"offset"`
 	Size   int64       `json:"size"`
 	SHA256 backup.Hash `json:"sha256"`
+	Sent   bool        `json:"sent,omitempty"` // it is on the target, not in the file
 }
 
 // index lists a staged snapshot's objects, the manifest last, and keeps what its
@@ -38,6 +39,14 @@ type index struct {
 	Since  time.Time `json:"since"` // when its first content was put or found
 }
 
+func (x index) done() []bool {
+	done := make([]bool, len(x.Items))
+	for i, it := range x.Items {
+		done[i] = it.Sent
+	}
+	return done
+}
+
 // stage is a snapshot in the making: objects one after another in one file,
 // which becomes the pending one by a rename once it is whole and synced.
 type stage struct {
@@ -45,6 +54,7 @@ type stage struct {
 	codec *backup.Codec
 	f     *os.File
 	size  int64
+	total int64 // of what was sent, too
 	items []item
 }
 
@@ -62,9 +72,18 @@ func (s *stage) add(name string, object []byte) (backup.Hash, error) {
 	if _, err := s.f.WriteAt(object, s.size); err != nil {
 		return hash, fmt.Errorf("stage: %w", err)
 	}
-	s.items = append(s.items, item{name, s.size, int64(len(object)), hash})
-	s.size += int64(len(object))
+	s.items = append(s.items, item{Name: name, Offset: s.size, Size: int64(len(object)), SHA256: hash})
+	s.size, s.total = s.size+int64(len(object)), s.total+int64(len(object))
 	return hash, nil
+}
+
+// sent empties the file: all that it has is on the target.
+func (s *stage) sent() error {
+	for i := range s.items {
+		s.items[i].Sent, s.items[i].Offset = true, 0
+	}
+	s.size = 0
+	return s.f.Truncate(0)
 }
 
 // discard drops a stage that was not finished.
@@ -92,7 +111,7 @@ func (s *stage) finish(rec *record, result Result, since time.Time) (*pending, e
 	if err := errors.Join(os.Rename(path+".new", path), syncDir(s.dir)); err != nil {
 		return nil, fmt.Errorf("stage: %w", err)
 	}
-	p := &pending{path: path, f: s.f, record: rec, index: x, done: make([]bool, len(s.items))}
+	p := &pending{path: path, f: s.f, record: rec, index: x, done: x.done()}
 	s.f = nil
 	return p, nil
 }
@@ -168,11 +187,11 @@ func parsePending(f *os.File, codec *backup.Codec) (*pending, error) {
 		return nil, fmt.Errorf("%w: stage: index", backup.ErrFormat)
 	}
 	for _, it := range p.index.Items {
-		if it.Offset < 0 || it.Size < 0 || it.Size > backup.MaxObject || it.Offset+it.Size > start {
+		if it.Offset < 0 || it.Size < 0 || it.Size > backup.MaxObject || !it.Sent && it.Offset+it.Size > start {
 			return nil, fmt.Errorf("%w: stage: index", backup.ErrFormat)
 		}
 	}
-	p.done = make([]bool, len(p.index.Items))
+	p.done = p.index.done()
 	return p, nil
 }
 
@@ -214,4 +233,14 @@ func (p *pending) reader(i int) *io.SectionReader {
 func (p *pending) remove() {
 	_ = p.f.Close()
 	_ = os.Remove(p.path)
+}
+
+// left is the size of what is not known to be on the target.
+func (p *pending) left() (n int64) {
+	for i, it := range p.index.Items {
+		if !p.done[i] {
+			n += it.Size
+		}
+	}
+	return n
 }

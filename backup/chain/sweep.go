@@ -101,6 +101,8 @@ func (k *Keeper) removeOne(ctx context.Context, name string, start time.Time) er
 	if k.cfg.Clock().Sub(start) > relied {
 		return errStale
 	}
+	ctx, cancel := context.WithTimeout(ctx, requestLimit)
+	defer cancel()
 	return k.cfg.Target.Delete(ctx, name)
 }
 

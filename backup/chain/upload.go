@@ -54,6 +54,22 @@ func (c *Chain) upload(ctx context.Context, p *pending) error {
 	return c.uploadItem(ctx, p, manifest, backup.ErrFenced)
 }
 
+// spill puts what is staged so far, before the snapshot is whole, and makes room:
+// a large base needs no more disk than the bound. Without its manifest nobody
+// looks at it.
+func (c *Chain) spill(ctx context.Context, s *stage) error {
+	p := &pending{f: s.f, index: index{Items: s.items}, done: index{Items: s.items}.done()}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(uploading)
+	for i := range s.items {
+		g.Go(func() error { return c.uploadItem(gctx, p, i, errConflict) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return s.sent()
+}
+
 // errSwept means that a prune condemned content that the snapshot refers to.
 var errSwept = errors.New("it took so long that its content may have been pruned")
 
@@ -85,6 +101,8 @@ func (c *Chain) uploadItem(ctx context.Context, p *pending, i int, foreign error
 		return nil
 	}
 	it := p.index.Items[i]
+	ctx, cancel := context.WithTimeout(ctx, requestLimit)
+	defer cancel()
 	err := c.cfg.Target.Put(ctx, it.Name, p.reader(i), it.Size, backup.PutOptions{IfNoneMatch: true, Lock: c.cfg.Lock.From(c.cfg.Clock())})
 	if errors.Is(err, data.ErrExists) {
 		err = c.compare(ctx, it.Name, it.SHA256, foreign)
