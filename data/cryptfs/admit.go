@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"github.com/ncruces/go-sqlite3/vfs"
+
+	"holdfast/data"
 )
 
 // advice ends the errors that an operator has to decide about.
@@ -32,11 +34,22 @@ func (db *database) conceive(flags vfs.OpenFlag) error {
 		return db.refuse(&PageError{File: db.path, Page: 1, Reason: "is missing where there is a mark; restore from a snapshot, or remove the mark, too, to begin with an empty database"})
 	case err == nil || db.hasLog(): // the latter is found and named later
 		return nil
-	case errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, os.ErrNotExist) || db.mark.unfinished():
 		db.admitted = true
 		return db.mark.create(markRecord{})
 	}
 	return db.refuse(err)
+}
+
+// unborn says whether the file holds no more than a first page which a power cut
+// tore: the mark knows of no log yet, and before the log nothing is acknowledged.
+func (db *database) unborn() bool {
+	info, err := os.Stat(db.path)
+	if err != nil || info.Size() > data.PageSize || db.hasLog() {
+		return false
+	}
+	r, err := db.mark.load()
+	return err == nil && !r.born
 }
 
 // admit sees, before SQLite recovers the log, that it reaches as far as the mark

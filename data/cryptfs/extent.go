@@ -70,6 +70,9 @@ func (db *database) check() error {
 		return (&file{db: db}).refuse(err, "", 0)
 	}
 	number, err := db.measure()
+	if errors.Is(err, errUnsealed) && db.unborn() {
+		err = db.emptyFile(db.path)
+	}
 	torn := errors.Is(err, errTorn) // SQLite finds page 1 in the log, or fails there
 	if err != nil && !torn {
 		return (&file{db: db}).refuse(err, "", number)

@@ -176,6 +176,9 @@ func play(t testing.TB, what string, durability Durability, r *rand.Rand, plan f
 // HOLDFAST_TEST_FAULTS says (a million: for every N): with EIO, with a disk that is full once in
 // the middle of a write, and with one that stays full for a hundred calls.
 func TestFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	r := seeded(t)
 	for _, durability := range []Durability{Full, Shared} {
 		calls := play(t, "no fault", durability, r, nil).disk.Calls()
@@ -205,7 +208,7 @@ func TestFaults(t *testing.T) {
 func faultPoints() int64 {
 	n, err := strconv.ParseInt(os.Getenv("HOLDFAST_TEST_FAULTS"), 10, 64)
 	if err != nil || n < 1 {
-		return 5
+		return 3
 	}
 	return n
 }

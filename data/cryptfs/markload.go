@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 )
 
 // markSlots are both slots as they were read.
@@ -40,6 +41,12 @@ func (m *mark) load() (markRecord, error) {
 	m.now, m.last = r, newer
 	m.high.Store(r.written)
 	return r, nil
+}
+
+// unfinished is of a file whose making was cut off: the database was not begun.
+func (m *mark) unfinished() bool {
+	info, err := os.Stat(m.path)
+	return err == nil && info.Size() < markFileSize
 }
 
 func (m *mark) damaged(slot uint32, err error) error {

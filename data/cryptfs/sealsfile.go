@@ -87,7 +87,7 @@ func parseSeals(b []byte) (f sealsFile, err error) {
 
 // read gives the newer slot. Where the other one does not authenticate, it may
 // have been the newer: then two blocks are added. os.ErrNotExist says that there is
-// no file, or one that a power cut left empty.
+// no file, or one whose first write a power cut took or tore.
 func (t *tally) read() (f sealsFile, err error) {
 	r, err := t.disk.Open(t.path, os.O_RDONLY, 0)
 	if err != nil {
@@ -109,9 +109,9 @@ func (t *tally) read() (f sealsFile, err error) {
 		}
 	}
 	switch {
-	case f.serial == 0 && bad > 0:
+	case f.serial == 0 && bad > 0 && empty == 0:
 		return f, &PageError{File: t.path, Page: 1, Reason: last.Error()}
-	case f.serial == 0:
+	case f.serial == 0: // a torn slot alone is of a first write that was never synced: nothing was sealed after it
 		return f, os.ErrNotExist
 	case bad > 0:
 		f.add(2 * sealBlock)
