@@ -133,9 +133,29 @@ type cache struct {
 	mu    sync.RWMutex
 	rows  map[string]row
 	epoch int // counts forget: a read that was overtaken by a change is not kept
+
+	counts map[string]int // of lists, by what they ask; until the next change
 }
 
-func newCache() *cache { return &cache{rows: map[string]row{}} }
+func newCache() *cache { return &cache{rows: map[string]row{}, counts: map[string]int{}} }
+
+// maxCounts bounds the counts kept in memory.
+const maxCounts = 100
+
+func (c *cache) count(what string) (int, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	n, ok := c.counts[what]
+	return n, ok
+}
+
+func (c *cache) putCount(what string, n, epoch int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.epoch == epoch && len(c.counts) < maxCounts {
+		c.counts[what] = n
+	}
+}
 
 func (c *cache) get(slug string) (row, bool) {
 	c.mu.RLock()
@@ -166,5 +186,6 @@ func (c *cache) forget(slug string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.epoch++
+	clear(c.counts)
 	delete(c.rows, slug)
 }

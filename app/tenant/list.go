@@ -57,12 +57,15 @@ func (s *Service) List(ctx context.Context, l Listing) (items []Tenant, total in
 	}
 	var rows []row
 	err = s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
-		if err := tx.GetContext(ctx, &total, `SELECT count(*) FROM tenants WHERE `+where, args...); err != nil {
+		page := append(args[:len(args):len(args)], l.PerPage, l.Offset())
+		// Skipped and refused rows are read from an index alone.
+		if err := tx.SelectContext(ctx, &rows, `SELECT `+columns+` FROM tenants `+l.index()+` WHERE `+where+` ORDER BY `+order+` LIMIT ? OFFSET ?`, page...); err != nil {
 			return err
 		}
-		page := append(args[:len(args):len(args)], l.PerPage, l.Offset())
-		if err := tx.SelectContext(ctx, &rows, `SELECT `+columns+` FROM tenants WHERE `+where+` ORDER BY `+order+` LIMIT ? OFFSET ?`, page...); err != nil {
-			return err
+		if total = l.Offset() + len(rows); len(rows) == l.PerPage || len(rows) == 0 && l.Offset() > 0 {
+			if total, err = s.count(ctx, tx, where, args); err != nil {
+				return err
+			}
 		}
 		return withEnvironments(ctx, tx, rows)
 	})
@@ -73,6 +76,20 @@ func (s *Service) List(ctx context.Context, l Listing) (items []Tenant, total in
 		items = append(items, s.shown(r))
 	}
 	return items, total, nil
+}
+
+// count is from memory where no tenant has changed since it was last taken.
+func (s *Service) count(ctx context.Context, tx *sqlx.Tx, where string, args []any) (total int, err error) {
+	what := fmt.Sprintf("%s|%q", where, args)
+	if total, ok := s.found.count(what); ok {
+		return total, nil
+	}
+	epoch := s.found.now()
+	if err := tx.GetContext(ctx, &total, `SELECT count(*) FROM tenants WHERE `+where, args...); err != nil {
+		return 0, err
+	}
+	s.found.putCount(what, total, epoch)
+	return total, nil
 }
 
 func (l Listing) order() (string, error) {
@@ -87,19 +104,39 @@ func (l Listing) order() (string, error) {
 	if descending {
 		column += " DESC"
 	}
-	return column + ", slug, id", nil
+	if l.past() {
+		return column + ", slug, id", nil // a slug may have been of several
+	}
+	if strings.HasSuffix(column, " DESC") {
+		return column + ", slug DESC", nil
+	}
+	return column + ", slug", nil
 }
+
+// index is what a list by slug goes by: SQLite would take the one that has the slug
+// alone.
+func (l Listing) index() string {
+	if by := strings.TrimPrefix(l.Sort, "-"); !l.past() && (by == "" || by == "slug") {
+		return "INDEXED BY tenants_listed"
+	}
+	return ""
+}
+
+// past says that destroyed tenants are shown, of which the slug is no name.
+func (l Listing) past() bool { return l.State == "all" || l.State == Destroyed }
 
 func (l Listing) where() (string, []any, error) {
 	var terms []string
 	var args []any
 	switch l.State {
 	case "":
-		terms = append(terms, "state IN ('live', 'parked')")
+		terms = append(terms, "state <> 'destroyed' AND state IN ('live', 'parked')") // the former picks the index
 	case "all":
 		terms = append(terms, "state <> 'creating'")
-	case Live, Parked, Destroyed:
-		terms, args = append(terms, "state = ?"), append(args, l.State)
+	case Live, Parked:
+		terms, args = append(terms, "state <> 'destroyed' AND state = ?"), append(args, l.State)
+	case Destroyed:
+		terms = append(terms, "state = 'destroyed'")
 	default:
 		return "", nil, api.InvalidField("state", "%q is none of live, parked, destroyed, all", l.State)
 	}

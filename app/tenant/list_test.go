@@ -216,3 +216,42 @@ func BenchmarkResolve(b *testing.B) {
 		})
 	}
 }
+
+// The number of tenants is right after each change of one, and so are searches whose
+// hits fill a page or do not.
+func TestTotalsFollowChanges(t *testing.T) {
+	w := newWorld(t)
+	w.fill(120)
+	want := func(total int, l Listing) {
+		t.Helper()
+		l.Reach.All = true
+		if l.PerPage == 0 {
+			l.Page, l.PerPage = 1, 50
+		}
+		for range 2 { // the second time from memory
+			if _, got := w.slugs(l); got != total {
+				t.Errorf("%+v: %d in all, want %d", l, got, total)
+			}
+		}
+	}
+	page := func(n int) api.Paging { return api.Paging{Page: n, PerPage: 50} }
+	want(120, Listing{})
+	want(120, Listing{Paging: page(3)})
+	want(120, Listing{Paging: page(9)})
+	want(10, Listing{Paging: api.Paging{Page: 1, PerPage: 10, Filter: "tenant-0003"}})
+	want(0, Listing{Paging: api.Paging{Page: 1, PerPage: 10, Filter: "nobody"}})
+	w.create("acme")
+	want(121, Listing{})
+	want(0, Listing{State: Parked})
+	if _, err := w.Delete(t.Context(), "acme", false); err != nil {
+		t.Fatal(err)
+	}
+	want(121, Listing{})
+	want(1, Listing{State: Parked})
+	want(120, Listing{State: Live})
+	want(121, Listing{State: "all"})
+	first, _ := w.slugs(Listing{Paging: api.Paging{Page: 1, PerPage: 2, Sort: "-slug"}, Reach: api.Reach{All: true}})
+	if first != "tenant-00119 tenant-00118" {
+		t.Error(first)
+	}
+}

@@ -52,7 +52,12 @@ CREATE TABLE environments (
 	PRIMARY KEY (tenant, name)
 ) STRICT, WITHOUT ROWID;`}, {Name: "who asked for a deletion", SQL: `
 ALTER TABLE tenants ADD COLUMN deleted_by TEXT NOT NULL DEFAULT '';
-ALTER TABLE tenants ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;`}}
+ALTER TABLE tenants ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;`}, {Name: "lists of many tenants", SQL: `
+CREATE INDEX tenants_listed ON tenants (slug, state, name) WHERE state <> 'destroyed';
+DROP INDEX tenants_name;
+CREATE INDEX tenants_name ON tenants (name COLLATE NOCASE, slug, state);
+DROP INDEX tenants_created;
+CREATE INDEX tenants_created ON tenants (created, slug, state, name);`}}
 
 const columns = `id, slug, name, state, settled, adopted, created, parked_until, deleted_by, deleted`
 
