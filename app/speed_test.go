@@ -50,7 +50,7 @@ func TestSpeed(t *testing.T) {
 	}
 	relaxed := contest{t: t, name: "relaxed | NORMAL", ours: ourSide(t, store.Relaxed), theirs: theirSide(t, stock.Normal)}
 	full := contest{t: t, name: "full | FULL", ours: ourSide(t, store.Full), theirs: theirSide(t, stock.Full)}
-	t.Logf("%-18s %-22s %10s %10s %14s %18s", "durability", "task", "ours/s", "stock/s", "by the clock", "by processor time")
+	t.Logf("%-18s %-24s %10s %10s %14s %18s", "durability", "task", "ours/s", "stock/s", "by the clock", "by processor time")
 	for _, c := range []contest{relaxed, full} {
 		c.run("create, 1 client", 1, createOneItem)
 		c.run("create, 16 clients", 16, createOneItem)
@@ -59,16 +59,25 @@ func TestSpeed(t *testing.T) {
 		})
 		c.run("batch of 50", 1, func(s *side, _ int) { s.call("POST", "/api/batch", batchOf50) })
 	}
-	relaxed.run("view", 1, func(s *side, i int) { s.call("GET", itemsPath+"/"+s.ids[i%len(s.ids)], nil) })
-	relaxed.run("view, 16 clients", 16, func(s *side, i int) { s.call("GET", itemsPath+"/"+s.ids[i%len(s.ids)], nil) })
+	view := func(s *side, i int) { s.call("GET", itemsPath+"/"+s.ids[i%len(s.ids)], nil) }
+	computed := func(s *side, i int) { // no answer is kept of what was never asked
+		s.call("GET", itemsPath+"/"+s.ids[i%len(s.ids)]+"?x="+strconv.Itoa(i), nil)
+	}
+	relaxed.run("view, computed", 1, computed)
+	relaxed.run("view, computed, 16 cl.", 16, computed)
+	relaxed.run("view", 1, view)
+	relaxed.run("view, 16 clients", 16, view)
 	if *speedRows > 0 {
 		relaxed.fill()
 	}
 	indexed := func(s *side, i int) {
 		s.call("GET", "/api/collections/many/records?filter=(n%3D"+strconv.Itoa(i*7919%2003)+")&sort=-made&perPage=30", nil)
 	}
-	relaxed.run("indexed list", 1, indexed)
-	relaxed.run("indexed list, 16 cl.", 16, indexed)
+	relaxed.run("indexed list, computed", 1, func(s *side, i int) {
+		s.call("GET", "/api/collections/many/records?filter=(n%3D"+strconv.Itoa(i*7919%2003)+")&sort=-made&perPage=30&x="+strconv.Itoa(i), nil)
+	})
+	relaxed.run("indexed list, of 100", 1, func(s *side, i int) { indexed(s, i%100) })
+	relaxed.run("the same, 16 clients", 16, func(s *side, i int) { indexed(s, i%100) })
 	relaxed.run("list between writes", 1, func(s *side, i int) {
 		if i%10 == 0 {
 			createOneItem(s, i)
@@ -236,7 +245,7 @@ func (c contest) run(task string, clients int, do func(s *side, i int)) {
 		our.turn(c.ours, clients, do, *speedSeconds/turns)
 		stop()
 	}
-	c.t.Logf("%-18s %-22s %10.0f %10.0f %14.2f %18.2f", c.name, task, our.rate(), their.rate(), our.rate()/their.rate(), our.perCPU()/their.perCPU())
+	c.t.Logf("%-18s %-24s %10.0f %10.0f %14.2f %18.2f", c.name, task, our.rate(), their.rate(), our.rate()/their.rate(), our.perCPU()/their.perCPU())
 }
 
 // profile writes the last turn's.

@@ -25,7 +25,7 @@ func (s *Store) connect(path string) (*dbx.DB, error) {
 		c.begin = "BEGIN"
 	}
 	if name == dataFile && !reader {
-		return dbx.NewFromDB(sql.OpenDB(newWriter(c, s.settle)), "sqlite3"), nil
+		return dbx.NewFromDB(sql.OpenDB(newWriter(c, s.answers.committing, s.settle)), "sqlite3"), nil
 	}
 	return dbx.NewFromDB(sql.OpenDB(c), "sqlite3"), nil
 }

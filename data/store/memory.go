@@ -34,7 +34,7 @@ func (c *Config) cacheKiB() int64 {
 
 // weigh reckons the store's memory in bytes. Its cost is one stat and a few locks.
 func (s *Store) weigh() int64 {
-	weight := int64(storeWeight)
+	weight := int64(storeWeight) + s.answers.weight()
 	for _, name := range []string{dataFile, auxFile} {
 		conns := int64(0)
 		for i, db := range s.pools(name) {

@@ -33,6 +33,7 @@ type Store struct {
 	actors   sync.Map       // *core.BaseApp -> func() data.Actor
 	connects map[string]int // calls of connect by database; only while opening
 	relaxed  atomic.Bool    // see Durability
+	answers  answers
 
 	closing context.Context // done when the store is to close: ends event streams
 	close   context.CancelFunc

@@ -84,6 +84,7 @@ func (s *Store) newMux() (http.Handler, error) {
 	r.Bind(&hook.Handler[*core.RequestEvent]{
 		Id: "hfSuperuser", Func: s.checkSuperuser, Priority: apis.DefaultLoadAuthTokenMiddlewarePriority + 1,
 	})
+	s.bindAnswers(func(h *hook.Handler[*core.RequestEvent]) { r.Bind(h) })
 	r.Bind(&hook.Handler[*core.RequestEvent]{Id: "hfGate", Func: s.gate, Priority: firstPriority})
 	var mux http.Handler
 	event := &core.ServeEvent{App: s.app, Router: r, Server: &http.Server{}}
@@ -97,6 +98,7 @@ func (s *Store) newMux() (http.Handler, error) {
 // gate is the first step of each request: the allow-list, the scope, then an app
 // of its own that carries the actor and, for a key, its reach.
 func (s *Store) gate(e *core.RequestEvent) error {
+	s.noteEpoch(e)
 	need, ok := routes[e.Request.Pattern]
 	if !ok && e.Request.Method != http.MethodOptions {
 		return router.NewNotFoundError("", nil)

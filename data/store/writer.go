@@ -20,6 +20,7 @@ import (
 type writer struct {
 	connector
 	settle func(context.Context) error // returns when what was committed is on the disk
+	commit func() (done func())        // told of each commit, before and after
 
 	turn chan struct{} // holds one token; who has it has the connection
 
@@ -30,8 +31,8 @@ type writer struct {
 
 var _ driver.Connector = (*writer)(nil)
 
-func newWriter(c connector, settle func(context.Context) error) *writer {
-	w := &writer{connector: c, settle: settle, turn: make(chan struct{}, 1)}
+func newWriter(c connector, commit func() func(), settle func(context.Context) error) *writer {
+	w := &writer{connector: c, commit: commit, settle: settle, turn: make(chan struct{}, 1)}
 	w.turn <- struct{}{}
 	return w
 }
@@ -150,7 +151,9 @@ func (s *session) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, e
 // Commit returns when the transaction is on the disk. Where it fails for want of
 // that, the transaction may be there or not.
 func (s *session) Commit() error {
+	done := s.writer.commit()
 	err := s.writer.real.Commit()
+	done()
 	s.inside = false
 	s.writer.give()
 	if err == nil && s.wrote {
@@ -179,7 +182,9 @@ func (s *session) ExecContext(ctx context.Context, query string, args []driver.N
 	if err := s.writer.take(ctx); err != nil {
 		return nil, err
 	}
+	done := s.writer.commit()
 	r, err := s.writer.real.ExecContext(ctx, query, args)
+	done()
 	s.writer.give()
 	if err == nil {
 		err = s.writer.settle(context.WithoutCancel(ctx))
@@ -206,13 +211,18 @@ func (s *session) QueryContext(ctx context.Context, query string, args []driver.
 		s.writer.give()
 		return nil, err
 	}
-	return &takenRows{r, s.writer}, nil
+	taken := &takenRows{rows: r, writer: s.writer}
+	if !r.stmt.ReadOnly() {
+		taken.wrote = s.writer.commit() // with its last step
+	}
+	return taken, nil
 }
 
 // takenRows give the connection back when they are closed.
 type takenRows struct {
 	*rows
 	writer *writer
+	wrote  func() // the end of the commit, where the statement writes
 }
 
 // Close waits for the disk where the statement wrote.
@@ -220,10 +230,12 @@ func (r *takenRows) Close() error {
 	if r.stmt == nil {
 		return nil
 	}
-	reads := r.stmt.ReadOnly()
 	err := r.rows.Close()
+	if r.wrote != nil {
+		r.wrote()
+	}
 	r.writer.give()
-	if err == nil && !reads {
+	if err == nil && r.wrote != nil {
 		err = r.writer.settle(context.WithoutCancel(r.ctx))
 	}
 	return err
