@@ -35,7 +35,7 @@ type Credentials struct {
 
 // Open returns the object store that rawURL names:
 //
-//	s3://bucket/prefix?endpoint=http://127.0.0.1:7070&region=us-east-1
+//	s3://bucket/prefix?endpoint=http://127.0.0.1:7070&region=us-east-1&versions=true
 //	file:///folder
 //	mem:
 //
