@@ -2,12 +2,19 @@ package app
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
+	"holdfast/app/api"
 	"holdfast/data"
+	"holdfast/data/cryptfs"
 	"holdfast/data/keys"
 )
 
@@ -25,6 +32,7 @@ type scrubs struct {
 	stop   context.CancelFunc
 	round  sync.Mutex
 	work   sync.WaitGroup
+	own    time.Time // when the appliance's own databases were scrubbed
 }
 
 func newScrubs(h *house, logger *slog.Logger) *scrubs {
@@ -39,12 +47,19 @@ func (s *scrubs) Sweep(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	due, err := s.due(ctx, now)
-	if err != nil || len(due) == 0 {
+	own := now.Sub(s.own) >= scrubEvery
+	if err != nil || len(due) == 0 && !own {
 		s.round.Unlock()
 		return err
 	}
 	s.work.Go(func() {
 		defer s.round.Unlock()
+		if own {
+			s.own = now
+			if err := s.scrubOwn(s.ctx); err != nil && s.ctx.Err() == nil {
+				s.logger.Error("the scrub of the appliance's own databases", "error", err)
+			}
+		}
 		for _, id := range due {
 			if err := s.scrub(id); err != nil && s.ctx.Err() == nil {
 				s.logger.Error("a scrub did not end", "store", id.String(), "error", err)
@@ -88,6 +103,27 @@ func (s *scrubs) scrub(id data.StoreID) error {
 		_, err = s.operations.Wait(s.ctx, op.ID)
 	}
 	return err
+}
+
+// scrubOwn reads the system database and the vault through, a week after the last
+// time and soon after each start.
+func (s *scrubs) scrubOwn(ctx context.Context) error {
+	var findings []string
+	err := s.system.Scrub(ctx, func(p cryptfs.Progress) {
+		if f := p.Finding; f != nil {
+			findings = append(findings, fmt.Sprintf("%s, page %d: %s", filepath.Base(f.File), f.Page, f.Reason))
+		}
+	})
+	if damaged := s.vault.Check(ctx); damaged != nil && ctx.Err() == nil {
+		findings = append(findings, damaged.Error())
+	}
+	if err != nil || len(findings) == 0 {
+		return err
+	}
+	return errors.Join(fmt.Errorf("%s: %w", strings.Join(findings, "; "), data.ErrTampered), s.audit.Record(ctx, api.Event{
+		Action: "system.scrub", Target: "system", Outcome: api.Failed,
+		Detail: map[string]string{"findings": strconv.Itoa(len(findings)), "first": findings[0]},
+	}))
 }
 
 // close ends the round; the operations end by themselves.
