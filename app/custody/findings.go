@@ -23,7 +23,7 @@ func (s *Service) findings(st Status) []Finding {
 }
 
 func slotFindings(st Status, add func(id, severity, text, fix string)) {
-	attended, unattended, unproven := 0, 0, false
+	attended, unattended, unproven := 0, 0, ""
 	for _, slot := range st.Slots {
 		switch {
 		case slot.Damaged:
@@ -32,14 +32,16 @@ func slotFindings(st Status, add func(id, severity, text, fix string)) {
 		default:
 			attended++
 		}
-		unproven = unproven || slot.Kind == "recovery" && slot.Proven == nil
+		if slot.Kind == "recovery" && slot.Proven == nil {
+			unproven = slot.ID
+		}
 	}
 	if attended == 0 {
 		add("no-recovery", "critical", "No slot opens without this host's own files: if they are lost, so is all data.", "holdfast keys recovery")
 	}
-	if unproven {
+	if unproven != "" {
 		add("recovery-unproven", "warning", "A recovery key was never typed back: nobody has shown that it was written down right.",
-			"holdfast keys prove ID --recovery-key-stdin")
+			"holdfast keys prove "+unproven+" --recovery-key-stdin")
 	}
 	if unattended == 0 {
 		add("no-unattended", "info", "Every start is sealed until a person comes.", "holdfast keys add-slot key-file, or credential, if that is not meant")

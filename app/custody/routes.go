@@ -6,7 +6,7 @@ import (
 	"holdfast/app/api"
 )
 
-// Target's name, in the body of an addition.
+// CopyOrder is the body of an addition.
 type CopyOrder struct {
 	Target string `json:"target" doc:"name of a target"`
 }

@@ -256,11 +256,9 @@ func (w *world) opens(way keys.Slot) bool {
 // faulty is an object store whose steps can be made to fail or to lie.
 type faulty struct {
 	backup.ObjectStore
-	mu        sync.Mutex
-	fail      error
-	keepsAll  bool // says that it deleted, and did not
-	puts      int
-	tampering bool
+	mu       sync.Mutex
+	fail     error
+	keepsAll bool // says that it deleted, and did not
 }
 
 func newFaulty() *faulty { return &faulty{ObjectStore: objects.NewMemory()} }

@@ -150,7 +150,7 @@ func (r *Ring) rewrap(root Root) error {
 		}
 		c.records = append(c.records, k)
 	}
-	if err := r.saveUnder(root, c, true); err != nil {
+	if err := r.saveUnder(root, c, true); err != nil && !r.stands(root, c.serial) {
 		return fmt.Errorf("rewrap keyring: %w", err)
 	}
 	r.mu.Lock()
@@ -158,6 +158,13 @@ func (r *Ring) rewrap(root Root) error {
 	r.root = root
 	r.take(c)
 	return nil
+}
+
+// stands says whether the keyring is under root all the same: then only the
+// previous generation could not be written. Check tells of it, the next start mends it.
+func (r *Ring) stands(root Root, serial uint64) bool {
+	c, err := readRing(filepath.Join(r.dir, RingFile), root)
+	return err == nil && c.serial == serial
 }
 
 func (r *Ring) save(c content, forget bool) error { return r.saveUnder(r.root, c, forget) }

@@ -108,3 +108,24 @@ func readAll(t *testing.T, dir, name string) []byte {
 	must(t, err)
 	return b
 }
+
+// A disk that fails after the keyring was put under the new root key does not leave
+// slots of one root key and a keyring of the other.
+func TestRotateRootWithAPreviousThatCannotBeWritten(t *testing.T) {
+	dir, ring, _ := newTestFolder(t)
+	slots := openTestSlots(t, filepath.Join(dir, SlotsFile))
+	previous := filepath.Join(dir, PreviousFile)
+	must(t, os.Remove(previous))
+	must(t, os.MkdirAll(filepath.Join(previous, "in the way"), 0o700))
+	rec, code := NewRecovery()
+	root, err := slots.RotateRoot(ring, rec)
+	must(t, err)
+	if ring.Root().ID() != root.ID() || ring.Check() == nil {
+		t.Fatalf("root %s, check %v", ring.Root().ID(), ring.Check())
+	}
+	must(t, os.RemoveAll(previous))
+	must(t, ring.Add("new/prod", Pages))
+	again, err := openTestSlots(t, filepath.Join(dir, SlotsFile)).Unlock(Recovery(code))
+	must(t, err)
+	must(t, reopen(t, dir, again).Check())
+}
