@@ -27,6 +27,7 @@ type Config struct {
 	UndeleteWindow time.Duration // how long a deleted tenant can be undeleted; default 7 days
 	KeyCopiesKept  time.Duration // how long an older copy of the keys stays off this host; default 7 days
 	MemoryBudget   size          // what open stores may take together; default a quarter of the machine's memory
+	QueryTimeout   time.Duration // what one query of a store may take; default 10 seconds
 	MaxUpload      size          // the largest upload, within its fields' limits; default 4 GiB
 }
 

@@ -87,6 +87,7 @@ func (h *house) openGround(ctx context.Context, a *Appliance) (err error) {
 		Dir: a.folder.in("stores"), Keys: storeKeys{h.ring}, Clock: a.now, Logger: a.logger,
 		OnCommit:     func(id data.StoreID) { h.audit.Nudge(id) },
 		MemoryBudget: int64(a.config.MemoryBudget), MaxUpload: int64(a.config.MaxUpload),
+		QueryTimeout: a.config.QueryTimeout,
 	})
 	if err != nil {
 		return fmt.Errorf("open the stores: %w", err)

@@ -408,3 +408,25 @@ func TestSettingsKeepTheFilesPass(t *testing.T) {
 	}
 	admin.must(t, 400, "PATCH", "/api/settings", map[string]any{"meta": map[string]any{"appName": ""}})
 }
+
+// A view without end holds nobody up: neither who asks for it nor who lists collections.
+func TestEndlessViewsAreEnded(t *testing.T) {
+	s := newStore(t, func(c *Config) { c.QueryTimeout = 50 * time.Millisecond })
+	admin := adminOf(s)
+	view := func(most string) map[string]any {
+		return map[string]any{"name": "endless", "type": "view", "listRule": "", "viewRule": "",
+			"viewQuery": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < " + most + ") SELECT i AS id, count(*) AS total FROM n"}
+	}
+	admin.must(t, 400, "POST", "/api/collections", view("100000000000"))
+	admin.must(t, 200, "POST", "/api/collections", view("(SELECT count(*) FROM items) * 100000000000"))
+	guest(s).create(t, "items", map[string]any{"title": "from here on it has no end"})
+	for _, path := range []string{"/api/collections/endless/records", "/api/collections/endless/records?skipTotal=1", "/api/collections/endless/records/1"} {
+		if r := guest(s).must(t, 400, "GET", path, nil); !bytes.Contains(r.body, []byte("took too long")) {
+			t.Errorf("%s: %s", path, r.body)
+		}
+	}
+	if all, err := s.Collections(t.Context()); err != nil || len(all) == 0 {
+		t.Error(all, err)
+	}
+	guest(s).create(t, "items", map[string]any{"title": "others go on"})
+}

@@ -18,7 +18,7 @@ func (s *Store) connect(path string) (*dbx.DB, error) {
 	name := filepath.Base(path)
 	s.connects[name]++
 	reader := s.connects[name]%2 == 1
-	c := connector{dsn: s.disk.DSN(name), begin: "BEGIN IMMEDIATE", init: func(c *sqlite3.Conn) error {
+	c := connector{dsn: s.disk.DSN(name), begin: "BEGIN IMMEDIATE", most: s.pool.config.QueryTimeout, init: func(c *sqlite3.Conn) error {
 		return s.prepare(c, reader)
 	}}
 	if reader {

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/ncruces/go-sqlite3"
 )
@@ -16,6 +17,7 @@ type connector struct {
 	dsn   string
 	begin string // BEGIN, or BEGIN IMMEDIATE for the writer
 	init  func(*sqlite3.Conn) error
+	most  time.Duration // that a statement which only reads may take
 }
 
 var _ driver.Connector = connector{}
@@ -29,7 +31,7 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err := c.init(raw); err != nil {
 		return nil, errors.Join(err, raw.Close())
 	}
-	return &conn{raw: raw, begin: c.begin, idle: map[string]*sqlite3.Stmt{}}, nil
+	return &conn{raw: raw, begin: c.begin, most: c.most, idle: map[string]*sqlite3.Stmt{}}, nil
 }
 
 // Driver is asked for by database/sql, never by us.
@@ -39,6 +41,7 @@ func (c connector) Driver() driver.Driver { return nil }
 type conn struct {
 	raw   *sqlite3.Conn
 	begin string
+	most  time.Duration
 	idle  map[string]*sqlite3.Stmt // prepared and not in use, by text
 }
 
@@ -177,6 +180,16 @@ type result struct{ id, rows int64 }
 func (r result) LastInsertId() (int64, error) { return r.id, nil }
 func (r result) RowsAffected() (int64, error) { return r.rows, nil }
 
+// patience bounds what a query may take, so that an expensive filter or view does
+// not hold a core for as long as it likes. Where there is a deadline already, that
+// is PocketBase's, of the same length; our own statements need none.
+func (c *conn) patience(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, bounded := ctx.Deadline(); bounded || c.most <= 0 || isInner(ctx) {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, c.most)
+}
+
 // QueryContext runs a statement.
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	r, err := c.query(ctx, query, args)
@@ -189,13 +202,15 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 // query runs a statement and takes its first step, which prepares it anew after a
 // change of schema: before that the columns of t.* are old ones.
 func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue) (*rows, error) {
+	ctx, stop := c.patience(ctx)
 	defer c.interruptible(ctx)()
 	query = plainCount(query)
 	s, err := c.take(ctx, query)
 	if err != nil {
+		stop()
 		return nil, err
 	}
-	r := &rows{conn: c, ctx: ctx, query: query, stmt: s}
+	r := &rows{conn: c, ctx: ctx, stop: stop, query: query, stmt: s}
 	if err := bind(s, args); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}

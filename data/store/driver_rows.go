@@ -54,6 +54,7 @@ func checkNamedValue(a *driver.NamedValue) error {
 type rows struct {
 	conn  *conn
 	ctx   context.Context
+	stop  context.CancelFunc // its deadline's
 	query string
 	stmt  *sqlite3.Stmt
 	names []string
@@ -81,6 +82,7 @@ func (r *rows) Close() error {
 	if r.stmt != nil {
 		r.conn.put(r.ctx, r.query, r.stmt)
 		r.stmt = nil
+		r.stop()
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/ncruces/go-sqlite3"
 	"github.com/pocketbase/pocketbase/core"
 	"github.com/pocketbase/pocketbase/tools/router"
 	"github.com/pocketbase/pocketbase/tools/search"
@@ -22,14 +23,17 @@ var (
 	badSort    = regexp.MustCompile(`^invalid sort field "([^"\\]*)"$`)
 )
 
-// explain gives the answer to a refused list words that help.
+// explain gives the answer to a refused list or view words that help.
 func explain(e *core.RequestEvent, err error) error {
 	var refused *router.ApiError
-	if err == nil || e.Request.Pattern != listPattern || !errors.As(err, &refused) || refused.Status != http.StatusBadRequest {
+	if err == nil || e.Request.Pattern != listPattern && e.Request.Pattern != viewPattern || !errors.As(err, &refused) {
 		return err
 	}
 	cause, ok := refused.RawData().(error)
-	if !ok {
+	if ok && errors.Is(cause, sqlite3.INTERRUPT) && e.Request.Context().Err() == nil {
+		return router.NewBadRequestError("The query took too long and was ended. Ask for less, or by an index.", cause)
+	}
+	if !ok || refused.Status != http.StatusBadRequest || e.Request.Pattern != listPattern {
 		return err
 	}
 	query := e.Request.URL.Query()

@@ -90,6 +90,7 @@ func (s *Store) start(ctx context.Context) error {
 	s.app = core.NewBaseApp(core.BaseAppConfig{
 		DataDir: s.dir, DBConnect: s.connect,
 		DataMaxOpenConns: maxReaders, DataMaxIdleConns: maxIdleReaders, AuxMaxOpenConns: 2, AuxMaxIdleConns: 1,
+		QueryTimeout: s.pool.config.QueryTimeout,
 	})
 	s.quiet()
 	s.bindSettings()

@@ -68,6 +68,10 @@ type Config struct {
 	// an appliance with a relay of its own wants.
 	PrivateMail bool
 
+	// QueryTimeout ends a query that takes longer, an expensive filter or view;
+	// default 10 seconds.
+	QueryTimeout time.Duration
+
 	// Disk is where the databases lie; nil: the operating system.
 	Disk disk.System
 
@@ -80,6 +84,7 @@ type Config struct {
 const (
 	defaultMaxOpen    = 1000
 	defaultIdleAfter  = 5 * time.Minute
+	defaultQuery      = 10 * time.Second
 	defaultMaxBody    = 128 << 20
 	defaultBodyMemory = 512 << 20
 	defaultMaxUpload  = 4 << 30
@@ -104,6 +109,7 @@ func (c *Config) fill() error {
 	}
 	c.MaxOpen = positive(c.MaxOpen, defaultMaxOpen)
 	c.IdleAfter = positive(c.IdleAfter, defaultIdleAfter)
+	c.QueryTimeout = positive(c.QueryTimeout, defaultQuery)
 	if c.MemoryBudget <= 0 {
 		c.MemoryBudget = defaultBudget()
 	}
