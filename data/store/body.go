@@ -115,7 +115,7 @@ func (s *Store) bodyLimit(e *core.RequestEvent) int64 {
 		limit = maxBatchBody
 	case createRecord, updateRecord:
 		c, err := s.app.FindCachedCollectionByNameOrId(e.Request.PathValue("collection"))
-		if err == nil {
+		if err == nil && mayWrite(e.Request, c) {
 			limit += fieldSizes(c, isForm(e.Request))
 		}
 		if spools(e.Request) {
@@ -127,6 +127,16 @@ func (s *Store) bodyLimit(e *core.RequestEvent) int64 {
 		}
 	}
 	return min(limit, s.pool.config.MaxBody)
+}
+
+// mayWrite is false for who cannot be let through: without a credential, where only
+// superusers may write.
+func mayWrite(r *http.Request, c *core.Collection) bool {
+	rule := c.CreateRule
+	if r.Pattern == updateRecord {
+		rule = c.UpdateRule
+	}
+	return rule != nil || reachFrom(r.Context()).Scope != Public || r.Header.Get("Authorization") != ""
 }
 
 // spools says that the request's files may go to a spool: where a record is saved,

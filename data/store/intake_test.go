@@ -135,6 +135,18 @@ func TestBadForms(t *testing.T) {
 	}
 }
 
+// Who cannot be let through does not have the disk written to.
+func TestUploadsOfNobody(t *testing.T) {
+	s := newStore(t)
+	addDocs(t, s)
+	docs := collection(t, s, "docs")
+	docs.CreateRule = nil
+	save(t, s, docs)
+	guest(s).must(t, 413, "POST", "/api/collections/docs/records", upload(nil, "doc", "x", noise(2<<20, 1)))
+	guest(s).must(t, 403, "POST", "/api/collections/docs/records", upload(nil, "doc", "x", noise(2<<10, 1)))
+	keyCaller(s, "k", Reach{Scope: Write}).must(t, 200, "POST", "/api/collections/docs/records", upload(nil, "doc", "x", noise(2<<20, 1)))
+}
+
 // A batch builds forms of its own out of its parts, which must come whole.
 func TestBatchWithFiles(t *testing.T) {
 	s := newStore(t)
