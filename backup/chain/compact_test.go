@@ -58,7 +58,7 @@ func TestCompact(t *testing.T) {
 	for i := range uint32(300) {
 		r.write(i+1, fmt.Sprint("first ", i))
 	}
-	for hour := range 50 {
+	for hour := range 40 {
 		r.now = r.now.Truncate(time.Hour).Add(time.Hour)
 		for i := range 12 {
 			r.write(1+uint32(hour+i)%50, fmt.Sprint(hour, i))
@@ -75,7 +75,7 @@ func TestCompact(t *testing.T) {
 	}
 	newest := r.chain.Status().Sequence
 	links := r.links(newest)
-	if len(links) > 60 || links[0].Level != backup.Image {
+	if len(links) > 50 || links[0].Level != backup.Image {
 		t.Errorf("%d links lead to the newest point, the first of level %d", len(links), links[0].Level)
 	}
 	r.same()
@@ -109,7 +109,7 @@ func TestImageTakesUnchangedPartsOver(t *testing.T) {
 // A model test: every point comes back whatever was merged, also when nothing
 // but the merged links and the manifests that they lack is left.
 func TestCompactRandomised(t *testing.T) {
-	for seed := range uint64(4) {
+	for seed := range uint64(2 * *longer) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { compactRandomised(t, rand.New(rand.NewPCG(seed, 2))) })
 	}
 }
@@ -181,7 +181,7 @@ func (r *rig) dropMerged() []backup.MergedName {
 // Whatever request fails, the next keeper goes on.
 func TestCompactResumes(t *testing.T) {
 	for _, after := range []bool{false, true} {
-		for n := int64(1); n <= 12; n++ {
+		for n := int64(1); n <= 11; n += 2 {
 			target := &flaky{ObjectStore: objects.NewMemory(), after: after}
 			r := newRig(t, target)
 			r.hours(3)

@@ -47,11 +47,14 @@ func (f *faults) set(rate int) {
 // proxy forwards to the server, or fails in one of six ways.
 func (f *faults) proxy(t *testing.T, server string) string {
 	t.Helper()
-	forward := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: server})
-	forward.Transport = &http.Transport{}
-	forward.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }
-	director := forward.Director
-	forward.Director = func(r *http.Request) { host := r.Host; director(r); r.Host = host } // it is signed
+	forward := &httputil.ReverseProxy{
+		Transport:    &http.Transport{},
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: server})
+			r.Out.Host = r.In.Host // it is signed
+		},
+	}
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.hits.Add(1)
 		if f.gone.Load() {

@@ -97,10 +97,11 @@ func (f *fileScan) after(ctx context.Context, last bool) error {
 	clear(f.gone)
 	var names []string
 	if t, ok := f.tree.(follower); ok {
-		known := false
-		if names, _, known = t.Touched(f.mark); !known && !f.all {
+		touched, _, known := t.Touched(f.mark)
+		if !known && !f.all {
 			return errUnsettled // too many: list them
 		}
+		names = touched
 	}
 	second, err := f.look(ctx, names)
 	if err != nil {

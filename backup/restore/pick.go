@@ -108,9 +108,9 @@ func (r *reader) between(ctx context.Context, t time.Time, points []point, i int
 	if err != nil {
 		return 0, err
 	}
-	fine := make([]point, len(sequences))
-	for j, s := range sequences {
-		fine[j].sequence = s
+	fine := make([]point, 0, len(sequences)+len(points))
+	for _, s := range sequences {
+		fine = append(fine, point{sequence: s})
 	}
 	j, err := r.search(ctx, fine, t)
 	switch {
