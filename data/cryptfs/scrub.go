@@ -86,6 +86,7 @@ func (s *scrub) run(ctx context.Context) error {
 	if errors.As(err, &pe) {
 		s.found(pe.File, pe.Page, pe.Reason)
 	}
+	s.report(s.progress)
 	return nil
 }
 
