@@ -1,11 +1,14 @@
 package chain_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -234,14 +237,55 @@ func TestCompactBesideShip(t *testing.T) {
 	r.verified()
 }
 
-func TestNothingNewCostsNoRequest(t *testing.T) {
-	r := newRig(t, objects.NewMemory())
+// counted counts all requests.
+type counted struct {
+	backup.ObjectStore
+	n atomic.Int64
+}
+
+func (c *counted) Put(ctx context.Context, name string, body io.Reader, size int64, o backup.PutOptions) error {
+	c.n.Add(1)
+	return c.ObjectStore.Put(ctx, name, body, size, o)
+}
+
+func (c *counted) Get(ctx context.Context, name string) (io.ReadCloser, error) {
+	c.n.Add(1)
+	return c.ObjectStore.Get(ctx, name)
+}
+
+func (c *counted) Stat(ctx context.Context, name string) (backup.Info, error) {
+	c.n.Add(1)
+	return c.ObjectStore.Stat(ctx, name)
+}
+
+func (c *counted) List(ctx context.Context, prefix, after string, limit int) ([]backup.Info, error) {
+	c.n.Add(1)
+	return c.ObjectStore.List(ctx, prefix, after, limit)
+}
+
+// A store that lies idle costs no request, and one page two.
+func TestIdleCostsNoRequest(t *testing.T) {
+	target := &counted{ObjectStore: objects.NewMemory()}
+	r := newRig(t, target)
 	r.hours(3)
 	k := r.keeper()
 	r.compact(k)
-	r.target = nil // a request would panic
-	if done, err := k.Compact(t.Context(), r.chain.Status().Sequence); err != nil || done.Merged != 0 {
-		t.Errorf("%+v, %v", done, err)
+	target.n.Store(0)
+	for range 10 {
+		if res := r.ship(); !res.Unchanged {
+			t.Fatalf("%+v", res)
+		}
+		if done, err := k.Compact(t.Context(), r.chain.Status().Sequence); err != nil || done.Merged != 0 {
+			t.Errorf("%+v, %v", done, err)
+		}
+	}
+	if n := target.n.Load(); n != 0 {
+		t.Errorf("%d requests", n)
+	}
+	r.write(1, "x")
+	r.ship()
+	if n := target.n.Load(); n != 2 {
+		t.Errorf("%d requests for one page", n)
 	}
 }
 
