@@ -93,15 +93,27 @@ func (s *server) gone(slug, id string) {
 }
 
 // TestDisposal lets the undelete window pass and then tries to get the tenant back
-// from the bucket with a keyring from before.
+// from the target with a keyring from before.
 func TestDisposal(t *testing.T) {
+	t.Run("folder", func(t *testing.T) { testDisposal(t, func(s *server) { s.target("local") }) })
+	t.Run("bucket", func(t *testing.T) {
+		sequential(t)
+		b := startS3(t)
+		testDisposal(t, func(s *server) {
+			s.env = append(s.env, b.env()...)
+			s.must("target", "add", "bucket", b.url())
+		})
+	})
+}
+
+func testDisposal(t *testing.T, addTarget func(*server)) {
 	s := newServer(t)
 	s.args = []string{"--undelete-window", "1ms"}
 	s.start()
 	admin := s.filled("acme", 50)
 	s.must("tenant", "create", "acme/test")
 	id := answer[struct{ ID string }](s, "tenant", "show", "acme").ID
-	s.target("local")
+	addTarget(s)
 	s.must("snapshot", "now", "acme")
 	oldKeys := copyOf(t, filepath.Join(s.data(), "keys"))
 	s.must("tenant", "delete", "acme", "--yes")
@@ -111,6 +123,9 @@ func TestDisposal(t *testing.T) {
 	s.restart() // time passes
 	s.gone("acme", id)
 	first := s.certificateOf("acme")
+	if text := s.must("disposal", "show", first.ID); !strings.Contains(text, `"apiKeys":1`) || !strings.Contains(text, `"kind":"snapshots"`) {
+		t.Errorf("certificate: %s", text)
+	}
 	if first.Targets != 1 {
 		t.Errorf("the ledger's entry is on %d targets", first.Targets)
 	}

@@ -35,6 +35,7 @@ type world struct {
 	clock *clock
 
 	followed []data.StoreID // by CatchUp
+	disposal Disposal       // nil in most tests
 }
 
 // clock is a clock that a test moves.
@@ -145,7 +146,7 @@ func (w *world) open() {
 	w.must(err)
 	w.Service, err = New(w.t.Context(), Config{
 		DB: w.db, Ring: w.ring, Pool: w.pool, Recorder: w.log, Operations: w.ops, Access: access{},
-		Staging: staging, StoresDir: w.stores(), Clock: w.clock.now,
+		Staging: staging, StoresDir: w.stores(), Clock: w.clock.now, Disposal: w.disposal,
 		URL:     func(slug, env string) string { return "http://" + slug + "." + env },
 		CatchUp: func(_ context.Context, id data.StoreID) error { w.followed = append(w.followed, id); return nil },
 	})
