@@ -31,7 +31,7 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err := c.init(raw); err != nil {
 		return nil, errors.Join(err, raw.Close())
 	}
-	return &conn{raw: raw, begin: c.begin, most: c.most, idle: map[string]*sqlite3.Stmt{}}, nil
+	return &conn{raw: raw, begin: c.begin, most: c.most, idle: map[prepared]*sqlite3.Stmt{}}, nil
 }
 
 // Driver is asked for by database/sql, never by us.
@@ -42,7 +42,7 @@ type conn struct {
 	raw   *sqlite3.Conn
 	begin string
 	most  time.Duration
-	idle  map[string]*sqlite3.Stmt // prepared and not in use, by text
+	idle  map[prepared]*sqlite3.Stmt // not in use
 }
 
 var (
@@ -81,11 +81,19 @@ func (c *conn) interruptible(ctx context.Context) func() {
 	return func() { c.raw.SetInterrupt(old) }
 }
 
+// prepared names a statement by its text, and apart by whether the authorizer let
+// it through for us alone.
+type prepared struct {
+	query string
+	inner bool
+}
+
 // take gives a prepared statement for the text, its own for as long as it is in
-// use. What the authorizer lets through for us alone is prepared each time.
+// use.
 func (c *conn) take(ctx context.Context, query string) (*sqlite3.Stmt, error) {
-	if s, ok := c.idle[query]; ok && !isInner(ctx) {
-		delete(c.idle, query)
+	name := prepared{query, isInner(ctx)}
+	if s, ok := c.idle[name]; ok {
+		delete(c.idle, name)
 		return s, nil
 	}
 	s, tail, err := c.raw.PrepareFlags(query, sqlite3.PREPARE_PERSISTENT)
@@ -101,7 +109,8 @@ func (c *conn) take(ctx context.Context, query string) (*sqlite3.Stmt, error) {
 }
 
 func (c *conn) put(ctx context.Context, query string, s *sqlite3.Stmt) {
-	if isInner(ctx) || c.idle[query] != nil || s.Reset() != nil || s.ClearBindings() != nil {
+	name := prepared{query, isInner(ctx)}
+	if c.idle[name] != nil || s.Reset() != nil || s.ClearBindings() != nil {
 		_ = s.Close() // its error was told when it ran
 		return
 	}
@@ -112,7 +121,7 @@ func (c *conn) put(ctx context.Context, query string, s *sqlite3.Stmt) {
 			break
 		}
 	}
-	c.idle[query] = s
+	c.idle[name] = s
 }
 
 // BeginTx begins a transaction; the writer's takes the lock at once.

@@ -73,6 +73,19 @@ func (s *Store) Incarnations(ctx context.Context) ([]Incarnation, error) {
 	return out, nil
 }
 
+// livesSoFar is Incarnations, read once: a life begins as the first thing after a store
+// is opened to be installed (see renew), never later.
+func (s *Store) livesSoFar(ctx context.Context) ([]Incarnation, error) {
+	if known := s.lives.Load(); known != nil {
+		return *known, nil
+	}
+	lives, err := s.Incarnations(ctx)
+	if err == nil {
+		s.lives.Store(&lives)
+	}
+	return lives, err
+}
+
 // Position is the store's newest position that is on the disk; its sequence is 0
 // before the first change.
 func (s *Store) Position(ctx context.Context) (data.Position, error) {
@@ -95,7 +108,7 @@ func (s *Store) Position(ctx context.Context) (data.Position, error) {
 // position stands before the first change of the first life. It answers
 // ErrLostPosition where the position is not of this store's history.
 func (s *Store) Changes(ctx context.Context, after data.Position, limit int) ([]data.Change, error) {
-	lives, err := s.Incarnations(ctx)
+	lives, err := s.livesSoFar(ctx)
 	if err != nil {
 		return nil, err
 	}

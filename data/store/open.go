@@ -34,6 +34,7 @@ type Store struct {
 	connects map[string]int // calls of connect by database; only while opening
 	relaxed  atomic.Bool    // see Durability
 	answers  answers
+	lives    atomic.Pointer[[]Incarnation] // see livesSoFar
 
 	closing context.Context // done when the store is to close: ends event streams
 	close   context.CancelFunc
