@@ -67,18 +67,16 @@ type scrub struct {
 }
 
 func (s *scrub) run(ctx context.Context) error {
-	frames, ok := s.db.track.committed()
-	if !ok {
-		var err error
-		if frames, err = s.db.committedFrames(ctx); err != nil {
+	if _, on := s.db.track.followed(); !on { // the first connection sees that log and database belong together
+		if _, err := s.db.committedFrames(ctx); err != nil {
 			return err
 		}
 	}
-	s.progress.Total = length(s.db.path, data.PageSize) + int64(frames)
+	s.progress.Total = length(s.db.path, data.PageSize)
 	if err := s.pages(ctx); err != nil {
 		return err
 	}
-	if err := s.log(ctx, frames); err != nil {
+	if err := s.log(ctx); err != nil {
 		return err
 	}
 	_, err := s.db.tally.read() // the count of seals
@@ -90,11 +88,11 @@ func (s *scrub) run(ctx context.Context) error {
 	return nil
 }
 
-// committed is how many frames the log has; not ok while no tap is open.
-func (t *tracker) committed() (frames uint32, ok bool) {
+// followed is how far the log reaches; not on while no tap is open.
+func (t *tracker) followed() (p commitPoint, on bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.last, t.on
+	return commitPoint{t.commits, t.salt, t.last}, t.on
 }
 
 // committedFrames is how many frames the log has, as SQLite knows it. Most are
@@ -250,29 +248,59 @@ func (t *tracker) where(page uint32) pageAt {
 	return at
 }
 
-// log authenticates the frames that were committed when the scrub began, unless
-// the log begins anew meanwhile.
-func (s *scrub) log(ctx context.Context, frames uint32) error {
+// log authenticates the frames that are committed when it begins, unless the log
+// begins anew meanwhile.
+func (s *scrub) log(ctx context.Context) error {
 	log, err := os.Open(s.db.path + walSuffix)
-	if errors.Is(err, os.ErrNotExist) || frames == 0 {
+	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	salt, err := s.db.logSalt(log)
-	if errors.Is(err, errUnsealed) && frames > 0 {
+	salt, frames, err := s.reach(ctx, log)
+	if errors.Is(err, errUnsealed) {
 		s.found(s.db.path+walSuffix, 0, err.Error())
 		return nil
 	}
 	if err != nil {
 		return ignoreEOF(err)
 	}
+	s.progress.Total += int64(frames)
+	return s.frames(ctx, log, salt, frames)
+}
+
+// reach tells how many frames the log has, and of which generation it is.
+func (s *scrub) reach(ctx context.Context, log io.ReaderAt) (salt [8]byte, frames uint32, err error) {
+	at, on := s.db.track.followed()
+	if on && at.frame == 0 { // there may be no header yet
+		return salt, 0, io.EOF
+	}
+	if salt, err = s.db.logSalt(log); err != nil {
+		if now, _ := s.db.track.followed(); on && now != at {
+			err = io.EOF // it begins anew
+		}
+		return salt, 0, err
+	}
+	if on {
+		if salt != at.salt {
+			return salt, 0, io.EOF
+		}
+		return salt, at.frame, nil
+	}
+	frames, err = s.db.committedFrames(ctx)
+	if now, _ := s.db.logSalt(log); err == nil && now != salt {
+		err = io.EOF
+	}
+	return salt, frames, err
+}
+
+func (s *scrub) frames(ctx context.Context, log io.ReaderAt, salt [8]byte, frames uint32) error {
 	began := time.Now()
 	for frame := uint32(1); frame <= frames; frame++ {
 		err := s.db.checkFrame(log, salt, frame)
-		if now, serr := s.db.logSalt(log); serr != nil || now != salt {
+		if now, serr := s.db.logSalt(log); serr != nil || now != salt { // it began anew
 			return nil
 		}
 		if ignoreEOF(ignoreUnsealed(err)) != nil {
@@ -290,7 +318,6 @@ func (s *scrub) log(ctx context.Context, frames uint32) error {
 			began = time.Now()
 		}
 	}
-	s.report(s.progress)
 	return nil
 }
 
