@@ -114,11 +114,11 @@ func (w *world) within(most time.Duration, fn func()) {
 }
 
 // meanwhile lets somebody act.
-func (w *world) meanwhile() {
+func (w *world) meanwhile(rarely int) {
 	if !w.one.TryLock() {
 		return // in the middle of several requests at once
 	}
-	who := w.draw(60)
+	who := w.draw(rarely)
 	actors := []func(){
 		func() { w.act("ship", w.ship) }, func() { w.act("prune", w.prune) }, func() { w.act("prune", w.prune) },
 		func() { w.act("compact", w.compact) }, func() { w.act("restore", w.restore) },
@@ -147,22 +147,22 @@ func (w *world) act(name string, fn func()) {
 }
 
 func (w *world) Put(ctx context.Context, name string, body io.Reader, size int64, o backup.PutOptions) (err error) {
-	w.within(30*time.Minute, w.meanwhile)
+	w.within(30*time.Minute, func() { w.meanwhile(60) })
 	return w.ObjectStore.Put(ctx, name, body, size, o)
 }
 
 func (w *world) Get(ctx context.Context, name string) (io.ReadCloser, error) {
-	w.meanwhile()
+	w.meanwhile(60)
 	return w.ObjectStore.Get(ctx, name)
 }
 
 func (w *world) List(ctx context.Context, prefix, after string, limit int) ([]backup.Info, error) {
-	w.meanwhile()
+	w.meanwhile(60)
 	return w.ObjectStore.List(ctx, prefix, after, limit)
 }
 
 func (w *world) Delete(ctx context.Context, name string) error {
-	w.within(30*time.Minute, w.meanwhile)
+	w.within(30*time.Minute, func() { w.meanwhile(15) }) // here it matters most
 	return w.ObjectStore.Delete(ctx, name)
 }
 
@@ -170,7 +170,7 @@ func (w *world) Delete(ctx context.Context, name string) error {
 func (w *world) ship() {
 	w.pages.Write(1+uint32(w.draw(5)), fmt.Append(nil, w.draw(1000)))
 	for range 2 {
-		w.files.Set(fmt.Sprint("f/", w.draw(3)), fmt.Sprint("content ", w.draw(6)))
+		w.files.Set(fmt.Sprint("f/", w.draw(2)), fmt.Sprint("content ", w.draw(8)))
 	}
 	if w.draw(12) == 0 {
 		w.open() // staging was lost
