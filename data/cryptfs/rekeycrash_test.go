@@ -48,8 +48,8 @@ func TestPowerCutRekey(t *testing.T) {
 		rekey(t, fs)
 	}
 	t.Logf("%d power cuts, %d with a journal", cuts, journals)
-	if cuts < 4 {
-		t.Errorf("only %d power cuts", cuts)
+	if cuts == 0 {
+		t.Error("no power cut")
 	}
 	d.Follow(nil)
 	wantGenerations(t, fs, keys.newest)

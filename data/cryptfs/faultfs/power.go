@@ -4,13 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
 )
+
+// Random is what of math/rand/v2's Rand a Cut needs.
+type Random interface {
+	// IntN is at least 0 and less than n.
+	IntN(n int) int
+}
 
 // sector is what a disk writes whole or not at all.
 const sector = 512
@@ -151,7 +156,7 @@ func (n *node) lose() {
 }
 
 // survive gives what may be left of a file.
-func (n *node) survive(r *rand.Rand) []byte {
+func (n *node) survive(r Random) []byte {
 	b := slices.Clone(n.content)
 	for _, c := range n.since {
 		switch r.IntN(3) {
@@ -194,7 +199,7 @@ func (p *power) on() error {
 // Cut fills an empty folder with what a power cut at this moment would leave of
 // the files of another: a random choice of what was not synced. It may be called
 // from a Plan.
-func (d *Disk) Cut(r *rand.Rand, from, to string) error {
+func (d *Disk) Cut(r Random, from, to string) error {
 	p := d.power
 	if p == nil {
 		return errors.New("faultfs: the disk is not volatile")
@@ -223,7 +228,7 @@ func (d *Disk) Cut(r *rand.Rand, from, to string) error {
 
 // left is the file that a name is of after a power cut: the durable one, or the
 // one that the process saw last.
-func (p *power) left(r *rand.Rand, path string) *node {
+func (p *power) left(r Random, path string) *node {
 	if r.IntN(2) == 0 {
 		return p.files[path]
 	}
