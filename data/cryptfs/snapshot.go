@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"holdfast/data"
+	"holdfast/data/cryptfs/disk"
 )
 
 // snapshot is one that is being handed out: the changed pages in ascending
@@ -18,7 +19,7 @@ import (
 // All but view is guarded by the tracker's lock.
 type snapshot struct {
 	view
-	main, log *os.File
+	main, log disk.File
 	inPlace   *sync.RWMutex     // of the database
 	next      int               // of pages, the first not read yet
 	kept      map[uint32][]byte // by page
@@ -50,7 +51,7 @@ func (db *database) begin() (*snapshot, error) {
 		return nil, errClosed
 	}
 	s := &snapshot{view: t.view(), inPlace: &db.inPlace, kept: map[uint32][]byte{}}
-	if err := s.open(db.path); err != nil {
+	if err := s.open(db.fs.Disk, db.path); err != nil {
 		return nil, err
 	}
 	t.dirty, t.current = pageSet{}, s
@@ -67,12 +68,12 @@ func (t *tracker) view() view {
 }
 
 // open opens what the pages lie in.
-func (s *snapshot) open(path string) (err error) {
-	if s.main, err = os.Open(path); err != nil {
+func (s *snapshot) open(from disk.System, path string) (err error) {
+	if s.main, err = from.Open(path, os.O_RDONLY, 0); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(s.pages, pageFrame.inLog) {
-		if s.log, err = os.Open(path + walSuffix); err != nil {
+		if s.log, err = from.Open(path+walSuffix, os.O_RDONLY, 0); err != nil {
 			s.main.Close()
 		}
 	}
