@@ -118,3 +118,21 @@ export const importResult = {
   inferred: collections[0].fields.slice(1, 10),
   errors: Array.from({ length: 8 }, (_, n) => ({ line: 912 + n * 3871, reason: n % 2 ? 'installed_size: must be a number, found "12,4 kB"' : 'the row has 9 columns, the header has 10' })),
 };
+
+export const keysOfTheAppliance = {
+  root: '6f0c1de2a94b7785310f4dc2b98aa371',
+  slots: [
+    { id: '1e378d7d', kind: 'key-file', created: before(86400 * 40), proven: before(3600), unattended: true, damaged: false },
+    { id: 'd540d56d', kind: 'recovery', created: before(86400 * 40), proven: null, unattended: false, damaged: false },
+    { id: '77aa01c3', kind: 'shares', created: before(86400 * 3), proven: null, unattended: false, damaged: false, set: '5f3a9c01', need: 3, of: 5 },
+  ],
+  ring: { serial: 41, owners: 3, states: { live: 17, retired: 2 }, purposes: { pages: 5, files: 4 } },
+  copies: {
+    id: '0123456789abcdef',
+    horizonSeconds: 604800,
+    targets: [{ target: 'frankfurt', url: 's3://b/p', state: 'current', newest: { name: 'k', made: before(60), serial: 41, size: 14000, until: null }, held: [{ name: 'k', made: before(60), serial: 41, size: 14000, until: null }], checked: before(60), error: '', oldest: before(60) }],
+  },
+  findings: [{ id: 'recovery-unproven', severity: 'warning', text: 'A recovery key was never typed back: nobody has shown that it was written down right.', fix: 'holdfast keys prove d540d56d --recovery-key-stdin' }],
+};
+
+export const keyring = ['pages', 'files', 'segments'].map((purpose, i) => ({ owner: 'system', name: 'system', purpose, generation: 1 + i, state: 'live', created: before(86400 * (i + 1)), changed: before(86400), fingerprint: '61e2aa6410f5aa01' }));

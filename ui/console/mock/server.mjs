@@ -102,6 +102,8 @@ const routes = {
   'GET /audit': ({ url }) => [200, paged(data.entries.filter((e) => !e.action.startsWith('record')), url)],
   'POST /audit/verify': () => [200, { ok: false, size: 311, root: 'p8uHk3Zb0cVg1W3vJq2mXg5l2s8E1yQm7dT0fR6nYkA=', problems: ['leaf 12: the hash does not match its tile'] }],
   'GET /targets': ({ url }) => [200, paged(mine.targets, url)],
+  'GET /keys': () => [200, data.keysOfTheAppliance],
+  'GET /keys/entries': ({ url }) => [200, paged(data.keyring, url)],
   'POST /targets': ({ body }) => (/^(s3|file):/.test(body.url) ? (mine.targets.push({ name: body.name, url: body.url, created: data.before(0) }), [201, mine.targets.at(-1)]) : fail(422, 'invalid', 'The target cannot be added.', [{ field: 'url', message: 'Begin with s3:// or file:///' }])),
   'POST /targets/:name/test': ({ params }) => (params.name === 'nas' ? fail(502, 'target', 'write the probe object: dial: no route to the share') : [200, { ok: true }]),
   'DELETE /targets/:name': ({ params }) => ((mine.targets = mine.targets.filter((t) => t.name !== params.name)), [204]),
