@@ -423,6 +423,9 @@ func (r *restic) restore(to string) (took, processor time.Duration) {
 	return r.c.run(r.env, r.path, "restore", "latest", "--target", to)
 }
 
+// noBundle: with a bundle of certificates in the environment it refuses to start.
+const noBundle = "AWS_CA_BUNDLE="
+
 // litestream follows the live database in a process of its own.
 type litestream struct {
 	c      *comparison
@@ -466,6 +469,7 @@ func (l *litestream) before() {
 
 func (l *litestream) start() {
 	l.cmd = exec.Command(l.path, "replicate", "-config", l.conf)
+	l.cmd.Env = append(os.Environ(), noBundle)
 	log, err := os.Create(filepath.Join(filepath.Dir(l.conf), "log"))
 	l.c.must(err)
 	l.cmd.Stdout, l.cmd.Stderr = log, log
@@ -491,13 +495,13 @@ func (l *litestream) backup() (took, processor time.Duration) {
 // settle waits for more than what was stored, then for two seconds without more.
 func (l *litestream) settle(known int64) (last time.Time) {
 	last = time.Now()
-	deadline := last.Add(10 * time.Minute)
+	deadline := last.Add(3 * time.Minute)
 	grown := l.known != known
 	for time.Now().Before(deadline) {
 		if n := stored(l.c, l.target); n != l.known {
 			l.known, last, grown = n, time.Now(), true
 		}
-		if quiet := time.Since(last); quiet > 2*time.Second && (grown || quiet > 20*time.Second) {
+		if grown && time.Since(last) > 2*time.Second {
 			return last
 		}
 		time.Sleep(5 * time.Millisecond)
@@ -521,5 +525,5 @@ func (l *litestream) processor() time.Duration {
 func (l *litestream) restore(to string) (took, processor time.Duration) {
 	_ = l.cmd.Process.Signal(os.Interrupt)
 	_ = l.cmd.Wait()
-	return l.c.run(nil, l.path, "restore", "-config", l.conf, "-o", to+"/out.db", l.c.live)
+	return l.c.run([]string{noBundle}, l.path, "restore", "-config", l.conf, "-o", to+"/out.db", l.c.live)
 }
