@@ -234,20 +234,38 @@ func (w *walFile) writeFrameHeader(p []byte, frame uint32) error {
 	if err := w.db.mark.lower(frame - 1); err != nil {
 		return err
 	}
+	if err := w.flushHeld(); err != nil {
+		return err
+	}
 	if w.reread != frame {
 		w.held, w.head = frame, [frameHeader]byte(p)
 		return w.noteHeader(p, frame)
 	}
+	if err := w.putHeader(p, frame); err != nil {
+		return err
+	}
+	return w.noteHeader(p, frame)
+}
+
+// flushHeld writes a header whose page did not come next.
+func (w *walFile) flushHeld() error {
+	if w.held == 0 {
+		return nil
+	}
+	frame := w.held
+	w.held = 0
+	return w.putHeader(w.head[:], frame)
+}
+
+func (w *walFile) putHeader(p []byte, frame uint32) error {
 	b := borrow()
 	defer b.giveBack()
 	slot := b.frame[:slotSize]
 	if err := w.sealHeader(slot, p, frame); err != nil {
 		return err
 	}
-	if _, err := w.File.WriteAt(slot, framePosition(frame)); err != nil {
-		return err
-	}
-	return w.noteHeader(p, frame)
+	_, err := w.File.WriteAt(slot, framePosition(frame))
+	return err
 }
 
 func (w *walFile) sealHeader(slot, p []byte, frame uint32) error {
@@ -260,7 +278,11 @@ func (w *walFile) writeFramePage(p []byte, frame uint32) error {
 	b := borrow()
 	defer b.giveBack()
 	from := slotSize
-	if w.held == frame {
+	if w.held != frame {
+		if err := w.flushHeld(); err != nil {
+			return err
+		}
+	} else {
 		from = 0
 		if err := w.sealHeader(b.frame[:slotSize], w.head[:], frame); err != nil {
 			return err
@@ -306,6 +328,9 @@ func (w *walFile) Truncate(size int64) error {
 // Sync that fails undoes the commit it was for.
 func (w *walFile) Sync(flags vfs.SyncFlag) error {
 	if err := w.db.trusted(); err != nil {
+		return w.refuse(err, walSuffix, 0)
+	}
+	if err := w.flushHeld(); err != nil {
 		return w.refuse(err, walSuffix, 0)
 	}
 	upTo := w.db.point()
