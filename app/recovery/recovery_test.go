@@ -375,7 +375,7 @@ func TestRestoreRefuses(t *testing.T) {
 	w.call("POST", path, `{"as":"copy","target":"nosuch"}`, 404, nil)
 	w.call("POST", "/stores/nosuch/prod/restores", `{"as":"copy"}`, 404, nil)
 	p := w.failed(path, `{"as":"copy","at":"2001-01-01T00:00:00Z"}`, "no-snapshot")
-	if !strings.Contains(p.Detail, "the first one is of") {
+	if !strings.Contains(p.Detail, "there are points from") {
 		t.Errorf("it does not say the range: %s", p.Detail)
 	}
 	w.deny = api.TenantCreate
