@@ -170,7 +170,16 @@ func (f *mainFile) Truncate(size int64) error {
 	return f.refuse(err, "", pages)
 }
 
+// cutTo syncs a file before it gets shorter: on disk, page 1 must not say that it
+// is longer.
 func (f *mainFile) cutTo(size int64) error {
+	if now, err := f.File.Size(); err != nil {
+		return err
+	} else if now > size {
+		if err := f.File.Sync(vfs.SYNC_NORMAL); err != nil {
+			return err
+		}
+	}
 	f.db.inPlace.Lock()
 	defer f.db.inPlace.Unlock()
 	return f.File.Truncate(size)
