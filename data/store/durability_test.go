@@ -190,7 +190,7 @@ func TestDurabilityStays(t *testing.T) {
 // TestPowerCut cuts the power under several writers and a follower: whatever the
 // disk then holds opens, has each acknowledged record and all that was followed.
 func TestPowerCut(t *testing.T) {
-	rounds := 8
+	rounds := 4
 	if testing.Short() {
 		rounds = 2
 	}
