@@ -26,8 +26,7 @@ func (f *Files) Rekey(ctx context.Context, progress func(done, total int64)) err
 	if err != nil {
 		return fmt.Errorf("re-key files: current file key: %w", err)
 	}
-	f.tree.Lock()   // whoever enters a file after this sees the new key
-	f.tree.Unlock() //nolint:staticcheck // that it could be taken is all there is to know
+	passed(&f.tree) // whoever enters a file after this sees the new key
 	var old []sealedFile
 	total, done := int64(0), int64(0)
 	err = f.eachSealed(ctx, func(s sealedFile) error {
