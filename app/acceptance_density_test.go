@@ -36,6 +36,7 @@ var (
 //
 //	go test ./app -run TestDensity -v -timeout 2h -holdfast.tenants 10000 -holdfast.open 500 -holdfast.watch 1m
 func TestDensity(t *testing.T) {
+	sequential(t)
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}

@@ -95,9 +95,9 @@ func (s *server) gone(slug, id string) {
 // TestDisposal lets the undelete window pass and then tries to get the tenant back
 // from the target with a keyring from before.
 func TestDisposal(t *testing.T) {
+	sequential(t)
 	t.Run("folder", func(t *testing.T) { testDisposal(t, func(s *server) { s.target("local") }) })
 	t.Run("bucket", func(t *testing.T) {
-		sequential(t)
 		b := startS3(t)
 		testDisposal(t, func(s *server) {
 			s.env = append(s.env, b.env()...)
@@ -190,6 +190,7 @@ func TestCertificateIsStrict(t *testing.T) {
 // TestOldDataFolder puts a copy of the data folder back that is older than a
 // destruction and an erasure.
 func TestOldDataFolder(t *testing.T) {
+	sequential(t)
 	s := startServer(t)
 	admin := s.filled("acme", 20)
 	s.must("tenant", "create", "stays")
@@ -244,6 +245,7 @@ func (s *server) ids(tenant string) (ids []string) {
 
 // TestErasedStaysErased restores to a moment before the erasure.
 func TestErasedStaysErased(t *testing.T) {
+	sequential(t)
 	s := startServer(t)
 	s.must("tenant", "create", "acme")
 	admin := s.tenant("acme", s.newKey("acme", "admin"))
@@ -302,6 +304,7 @@ func TestErasedStaysErased(t *testing.T) {
 // TestKillDuringDestruction: whenever it was, the tenant ends destroyed, with one
 // certificate, or was never touched.
 func TestKillDuringDestruction(t *testing.T) {
+	sequential(t)
 	s := startServer(t)
 	s.target("local")
 	operator := s.operator("owner@example.com")

@@ -102,6 +102,7 @@ func (s *server) postUnseal(body string) (status int, text string) {
 // Every kind of slot is added by the command line, proven, and unseals a server
 // whose key file is gone; what was stored is there each time.
 func TestEachSlotUnseals(t *testing.T) {
+	sequential(t)
 	s := startServer(t)
 	store := s.filled("acme", 20)
 	code := s.recoveryKey()
@@ -202,6 +203,7 @@ func (s *server) saidNothingOf(secrets ...string) {
 
 // Wrong secrets wait longer and longer, over a restart too, and learn nothing.
 func TestWrongSecretsWait(t *testing.T) {
+	sequential(t)
 	s := startServer(t)
 	s.ok(passphrase, "keys", "add-slot", "passphrase", "--passphrase-stdin")
 	s.stop()
@@ -233,6 +235,7 @@ func TestWrongSecretsWait(t *testing.T) {
 
 // Key files that are lost come back from a copy and the recovery key.
 func TestLostKeysComeBack(t *testing.T) {
+	sequential(t)
 	s := startServer(t)
 	store := s.filled("acme", 20)
 	code, target := s.recoveryKey(), "file://"+filepath.Join(s.dir, "elsewhere")
@@ -274,6 +277,7 @@ func TestLostKeysComeBack(t *testing.T) {
 
 // The previous generation of the keyring brings a damaged one back.
 func TestDamagedKeyringComesBack(t *testing.T) {
+	sequential(t)
 	s := startServer(t)
 	s.filled("acme", 5)
 	s.must("tenant", "create", "later")
@@ -290,6 +294,7 @@ func TestDamagedKeyringComesBack(t *testing.T) {
 
 // A flipped bit anywhere in the slots or the keyring is told: 100 of 100 each.
 func TestFlippedBitsInKeyFiles(t *testing.T) {
+	sequential(t)
 	s := startServer(t)
 	s.ok(passphrase, "keys", "add-slot", "passphrase", "--passphrase-stdin")
 	s.filled("acme", 1)
@@ -341,6 +346,7 @@ func noticed(dir, keyFile string) bool {
 
 // Rotation by the command line: a purpose, all of an owner's, the root key.
 func TestRotation(t *testing.T) {
+	sequential(t)
 	s := startServer(t)
 	store := s.filled("acme", 200)
 	s.must("keys", "rotate", "acme", "pages")
@@ -377,6 +383,7 @@ func TestRotation(t *testing.T) {
 
 // A credential of the service manager opens a start where there is no key file.
 func TestCredentialOpensAStart(t *testing.T) {
+	sequential(t)
 	s := newServer(t)
 	dir := t.TempDir()
 	s.env = append(s.env, "CREDENTIALS_DIRECTORY="+dir)
@@ -398,6 +405,7 @@ func TestCredentialOpensAStart(t *testing.T) {
 
 // No key lies outside of keys/ in any form, nor in what the server says.
 func TestNoKeyMaterialElsewhere(t *testing.T) {
+	sequential(t)
 	s := startServer(t)
 	store := s.filled("acme", 500)
 	s.must("target", "add", "far", "file://"+filepath.Join(s.dir, "elsewhere"))

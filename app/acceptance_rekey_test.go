@@ -111,6 +111,7 @@ type scrubAnswer struct {
 // TestScrub finds a page that was put back to an older state, and a changed byte,
 // while the server runs; the log has it.
 func TestScrub(t *testing.T) {
+	sequential(t)
 	s := startServer(t)
 	c := s.filled("acme", 2000)
 	s.must("target", "add", "local", "file://"+filepath.Join(s.dir, "snapshots"))
@@ -168,6 +169,7 @@ func staleOf(now, old []byte) int {
 // TestScrubsByTheClock: each store is read through without being asked, and what a
 // rotation left to do is done.
 func TestScrubsByTheClock(t *testing.T) {
+	sequential(t)
 	s := startMoved(t)
 	s.filled("acme", 10)
 	s.pass(15 * time.Minute)

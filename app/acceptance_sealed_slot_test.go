@@ -8,6 +8,7 @@ import (
 
 // A damaged slot is told in the log and in the status; the others still open.
 func TestDamagedSlotIsTold(t *testing.T) {
+	sequential(t)
 	s := startServer(t)
 	s.stop()
 	restore := flipByte(t, filepath.Join(s.data(), "keys", "root.slots"), 0.4) // in the recovery key's slot

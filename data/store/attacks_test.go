@@ -323,6 +323,7 @@ func importRowAs(t *testing.T, s *Store, c caller, row map[string]any) reply {
 
 // Nor by deleting: where a record out of reach could refuse, the schema does.
 func TestDeletionTellsNothingOfHiddenRecords(t *testing.T) {
+	notUnderRace(t)
 	for name, hide := range map[string]func(hidden *core.Collection, f *core.RelationField){
 		"required": func(_ *core.Collection, f *core.RelationField) { f.Required = true },
 		"unique":   func(c *core.Collection, f *core.RelationField) { c.AddIndex("idx_h", true, "item", "") },

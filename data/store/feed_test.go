@@ -91,6 +91,7 @@ func TestFeedOfBatch(t *testing.T) {
 }
 
 func TestFeedOfSignInFlows(t *testing.T) {
+	notUnderRace(t)
 	s := newStore(t)
 	user, name := signUp(t, s)
 	id := strings.TrimPrefix(name, "user:users/")

@@ -222,6 +222,7 @@ func newSlowBody(content []byte) *slowBody {
 // Nothing that a tenant sends lies in clear on any disk, during the request and
 // after it: an upload of 20 MB, a large JSON body, a batch, a sort that spills.
 func TestNothingInClearOnDisk(t *testing.T) {
+	notUnderRace(t)
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
 	s := newStore(t)

@@ -69,6 +69,7 @@ func names(o map[string]any, field string) (out []string) {
 // Small and large files of one form, in turn, each come back whole; adding to a
 // record, and files for no field, included.
 func TestFormsOfManyFiles(t *testing.T) {
+	notUnderRace(t)
 	s := newStore(t)
 	addAlbums(t, s)
 	g := guest(s)
@@ -236,6 +237,7 @@ func openFilesHold(t testing.TB, text string) (found []string) {
 // While an upload comes in, its bytes are in no open file in clear, and memory does
 // not hold it.
 func TestUploadInSmallMemory(t *testing.T) {
+	notUnderRace(t)
 	size := 48 << 20
 	s := newStore(t, func(c *Config) { c.BodyMemory = 1 << 20 })
 	addDocs(t, s)

@@ -235,6 +235,7 @@ func TestManyUseOpenAndCloseAtOnce(t *testing.T) {
 }
 
 func TestStoresDoNotTouch(t *testing.T) {
+	notUnderRace(t)
 	p := newPool(t)
 	other := data.StoreID{Tenant: acme.Tenant, Environment: data.Test}
 	for _, id := range []data.StoreID{acme, other} {

@@ -86,6 +86,7 @@ func TestStudioTokenIsShort(t *testing.T) {
 }
 
 func TestSuperusersAreShut(t *testing.T) {
+	notUnderRace(t)
 	s := newStore(t)
 	studioOf(t, s, "p1")
 	shadow, err := s.app.FindFirstRecordByFilter("_superusers", "")
