@@ -28,6 +28,7 @@ type File interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
+	// Sync makes what was written, and the size, durable.
 	Sync() error
 	Truncate(size int64) error
 	// Size is in bytes.
@@ -60,6 +61,8 @@ func (system) SyncDir(dir string) error {
 }
 
 type file struct{ *os.File }
+
+func (f file) Sync() error { return syncData(f.File) }
 
 func (f file) Size() (int64, error) {
 	info, err := f.Stat()
