@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -234,14 +235,15 @@ func TestClockSetBack(t *testing.T) {
 
 func TestBucketsThatKeepWhatIsDeleted(t *testing.T) {
 	w := newWorld(t)
-	kept := objects.Keeps{Versions: true}
-	w.config.Kept = func(context.Context, backup.ObjectStore) (objects.Keeps, error) { return kept, nil }
+	var kept atomic.Pointer[objects.Keeps] // the service asks in the background
+	kept.Store(&objects.Keeps{Versions: true})
+	w.config.Kept = func(context.Context, backup.ObjectStore) (objects.Keeps, error) { return *kept.Load(), nil }
 	w.open()
 	w.keepOn("versioned", newFaulty())
 	if !w.has("copy-versioned") {
 		t.Errorf("findings %+v", w.status().Findings)
 	}
-	kept = objects.Keeps{Locked: true}
+	kept.Store(&objects.Keeps{Locked: true})
 	locked := newFaulty()
 	w.target("locked", locked)
 	_, err := w.KeepOn(w.ctx(), "locked")
