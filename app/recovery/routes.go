@@ -14,7 +14,9 @@ type Choice struct {
 }
 
 // Routes are targets, snapshots and restores over REST.
-func (s *Service) Routes() []api.Route { return append(s.targetRoutes(), s.storeRoutes()...) }
+func (s *Service) Routes() []api.Route {
+	return append(s.targetRoutes(), append(s.storeRoutes(), s.pointRoute())...)
+}
 
 func (s *Service) targetRoutes() []api.Route {
 	const all, one = "/api/v1/targets", "/api/v1/targets/{name}"

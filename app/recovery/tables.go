@@ -37,6 +37,8 @@ CREATE TABLE shipping (
 ) STRICT, WITHOUT ROWID;
 `}, {Name: "scrubs", SQL: `
 CREATE TABLE scrubs (store TEXT PRIMARY KEY, time INTEGER NOT NULL, findings INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+`}, {Name: "points of one target", SQL: `
+CREATE INDEX snapshots_lane ON snapshots (store, target, time, bytes, pages);
 `}}
 
 // targetRow is a target as the table holds it.
