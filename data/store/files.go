@@ -128,7 +128,14 @@ type lazyFiles struct{ s *Store }
 
 var _ data.FileTree = (*lazyFiles)(nil)
 
-func (l *lazyFiles) tree() (*cryptfs.Files, error) { return l.s.pool.filesOf(l.s.id) }
+func (l *lazyFiles) tree() (*cryptfs.Files, error) { return l.s.sealedFiles() }
+
+func (s *Store) sealedFiles() (*cryptfs.Files, error) {
+	if s.onTrial() {
+		return s.trialFiles()
+	}
+	return s.pool.filesOf(s.id)
+}
 
 func (l *lazyFiles) List(ctx context.Context, prefix, after string, limit int) ([]data.FileInfo, error) {
 	f, err := l.tree()

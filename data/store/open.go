@@ -35,6 +35,11 @@ type Store struct {
 	relaxed  atomic.Bool    // see Durability
 	answers  answers
 	lives    atomic.Pointer[[]Incarnation] // see livesSoFar
+	scratch  struct {                      // see trialFiles
+		once  sync.Once
+		files *cryptfs.Files
+		err   error
+	}
 
 	closing context.Context // done when the store is to close: ends event streams
 	close   context.CancelFunc
@@ -79,7 +84,7 @@ func (s *Store) mounting() cryptfs.Config {
 		Durability: cryptfs.Shared, // see settle
 		Disk:       s.pool.config.Disk,
 		OnCommit: func(database string) {
-			if database == dataFile {
+			if database == dataFile && !s.onTrial() {
 				s.pool.config.OnCommit(s.id)
 			}
 		},
