@@ -42,12 +42,18 @@ func (b *Base) Release() {
 // what Base tells of is relative to it from now on. The label survives a clean
 // close. Without a snapshot since the last Rebase nothing happens.
 func (t *Tap) Rebase(label string) {
-	tr := &t.db.track
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	if tr.candidate != nil {
-		tr.base, tr.candidate = tr.candidate, nil
-		tr.base.label = label
+	t.db.track.rebase("", label)
+}
+
+func (t *tracker) rebase(name, label string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.on {
+		return
+	}
+	if f := t.follower(name); f.candidate != nil {
+		t.base, f.candidate = f.candidate, nil
+		t.base.label = label
 	}
 }
 
@@ -71,19 +77,24 @@ func (b *Base) unused() bool { return b.users == 0 }
 func (t *tracker) snapped() { t.next = &Base{t: t} }
 
 // landed is the end of that snapshot; mu is held.
-func (t *tracker) landed(ok bool) {
-	t.candidate = nil
+func (t *tracker) landed(f *follower, ok bool) {
+	f.candidate = nil
 	if ok {
-		t.candidate = t.next
+		f.candidate = t.next
 	}
 	t.next = nil
 }
 
 // note tells the bases of a page that changed; mu is held.
 func (t *tracker) note(page uint32) {
-	for _, b := range [...]*Base{t.next, t.candidate, t.base} {
+	for _, b := range [...]*Base{t.next, t.base} {
 		if b != nil {
 			b.changed.add(page)
+		}
+	}
+	for _, f := range t.followers {
+		if f.candidate != nil {
+			f.candidate.changed.add(page)
 		}
 	}
 	for _, b := range t.held {
@@ -97,8 +108,10 @@ func (t *tracker) note(page uint32) {
 // one unit, sealed like a page under a key of its own, number 1:
 //
 //	pages of the database 4 | length of the label 2 | label | changed pages, a bit each, in words of 8 bytes
+// BaseSuffix ends the name of a base's file.
+const BaseSuffix = "-base"
+
 const (
-	baseSuffix = "-base"
 	kindBase   = 'B'
 	maxLabel   = 1 << 10
 )
@@ -149,7 +162,7 @@ func (db *database) saveBase() error {
 	if err := db.baseSealer().seal(sealed, plain, place{kind: kindBase, number: 1}); err != nil {
 		return err
 	}
-	w, err := db.fs.Disk.Open(db.path+baseSuffix, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	w, err := db.fs.Disk.Open(db.path+BaseSuffix, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
@@ -182,7 +195,7 @@ func (db *database) takeBase(pages uint32) (*Base, error) {
 	if err := ignoreUnsealed(err); err != nil {
 		return nil, err
 	}
-	if err := db.fs.Disk.Remove(db.path + baseSuffix); err != nil {
+	if err := db.fs.Disk.Remove(db.path + BaseSuffix); err != nil {
 		return nil, err
 	}
 	if err := db.fs.Disk.SyncDir(filepath.Dir(db.path)); err != nil {
@@ -199,7 +212,7 @@ func (db *database) takeBase(pages uint32) (*Base, error) {
 }
 
 func (db *database) readBase() (f baseFile, err error) {
-	b, err := os.ReadFile(db.path + baseSuffix)
+	b, err := os.ReadFile(db.path + BaseSuffix)
 	if err != nil {
 		return f, err
 	}

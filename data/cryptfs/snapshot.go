@@ -32,6 +32,7 @@ type view struct {
 	salt  [8]byte // of the log that the frames are in
 	pages []pageFrame
 	dirty pageSet
+	of    *follower
 }
 
 // maxKept bounds how many images writers keep for a slow snapshot (64 MiB); then
@@ -42,26 +43,26 @@ func (p pageFrame) inLog() bool { return p.frame != 0 && p.frame != unwritten }
 
 var errClosed = errors.New("the tap is closed")
 
-// begin starts a snapshot of what changed until now.
-func (db *database) begin() (*snapshot, error) {
+// begin starts a snapshot of what changed until now, for one follower.
+func (db *database) begin(name string) (*snapshot, error) {
 	t := &db.track
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.on {
 		return nil, errClosed
 	}
-	s := &snapshot{view: t.view(), inPlace: &db.inPlace, kept: map[uint32][]byte{}}
+	s := &snapshot{view: t.view(t.follower(name)), inPlace: &db.inPlace, kept: map[uint32][]byte{}}
 	if err := s.open(db.fs.Disk, db.path); err != nil {
 		return nil, err
 	}
-	t.dirty, t.current = pageSet{}, s
+	s.of.dirty, t.current = pageSet{}, s
 	t.snapped()
 	return s, nil
 }
 
-func (t *tracker) view() view {
-	v := view{size: t.pages, salt: t.salt, dirty: t.dirty, pages: make([]pageFrame, 0, t.dirty.n)}
-	for page := range t.dirty.all() {
+func (t *tracker) view(f *follower) view {
+	v := view{size: t.pages, salt: t.salt, dirty: f.dirty, of: f, pages: make([]pageFrame, 0, f.dirty.n)}
+	for page := range f.dirty.all() {
 		v.pages = append(v.pages, pageFrame{page, t.frames[page]})
 	}
 	return v
@@ -85,11 +86,11 @@ func (t *tracker) end(s *snapshot, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !ok {
-		t.dirty.addAll(s.dirty)
-		t.dirty.cut(t.pages)
+		s.of.dirty.addAll(s.dirty)
+		s.of.dirty.cut(t.pages)
 	}
 	t.current = nil
-	t.landed(ok)
+	t.landed(s.of, ok)
 	t.cond.Broadcast()
 	s.main.Close()
 	if s.log != nil {

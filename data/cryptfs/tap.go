@@ -76,21 +76,25 @@ func (t *Tap) Close() error {
 }
 
 // MarkAll makes the next Snapshot a full one.
-func (t *Tap) MarkAll() { t.db.track.markAll() }
+func (t *Tap) MarkAll() { t.db.track.markAll("") }
 
 // Dirty is how many pages the next Snapshot would hand out.
-func (t *Tap) Dirty() int { return t.db.track.changed() }
+func (t *Tap) Dirty() int { return t.db.track.changed("") }
 
 // Snapshot hands out the pages that changed; see data.PageSource. Writers and
 // checkpoints go on meanwhile, keeping in memory (up to 64 MiB, then they wait)
 // what they overwrite; so fn must not write to this database.
 func (t *Tap) Snapshot(ctx context.Context, fn func(pgno uint32, page []byte) error) (data.Commit, error) {
+	return t.snapshot(ctx, "", fn)
+}
+
+func (t *Tap) snapshot(ctx context.Context, name string, fn func(pgno uint32, page []byte) error) (data.Commit, error) {
 	t.one.Lock()
 	defer t.one.Unlock()
 	if t.closed {
 		return data.Commit{}, fmt.Errorf("snapshot %s: %w", t.db.name, errClosed)
 	}
-	s, err := t.db.begin()
+	s, err := t.db.begin(name)
 	if err != nil {
 		return data.Commit{}, fmt.Errorf("snapshot %s: %w", t.db.name, err)
 	}

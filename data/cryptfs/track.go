@@ -13,7 +13,7 @@ type tracker struct {
 
 	on              bool              // a tap is open
 	pages           uint32            // size of the database, in pages
-	dirty           pageSet           // changed since the last snapshot that succeeded
+	followers       []*follower       // the first is the tap itself
 	frames          map[uint32]uint32 // page -> its newest committed frame; absent: in the main file
 	last            uint32            // newest committed frame
 	salt            [8]byte           // generation of the log that frames refers to
@@ -24,8 +24,8 @@ type tracker struct {
 	synced        uint32    // newest committed frame when the checkpoint began
 	current       *snapshot // that is being handed out
 
-	base, candidate, next *Base   // see Rebase
-	held                  []*Base // asked for and not yet released
+	base, next *Base   // see Rebase
+	held       []*Base // asked for and not yet released
 }
 
 // undo is what a commit replaced in the tracker.
@@ -54,7 +54,8 @@ func (t *tracker) start(pages uint32, base *Base) bool {
 	}
 	t.on, t.pages, t.base = true, pages, base
 	clear(t.frames)
-	t.dirty.addRange(1, pages)
+	t.followers = []*follower{{}}
+	t.followers[0].dirty.addRange(1, pages)
 	return true
 }
 
@@ -63,8 +64,8 @@ func (t *tracker) stop() {
 	defer t.mu.Unlock()
 	t.on = false
 	clear(t.frames)
-	t.dirty = pageSet{}
-	t.base, t.candidate, t.held = nil, nil, nil
+	t.followers = nil
+	t.base, t.held = nil, nil
 }
 
 // reset runs the write that begins another generation of the log, or ends the
@@ -110,18 +111,6 @@ func (t *tracker) running() *snapshot {
 	return t.current
 }
 
-func (t *tracker) markAll() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.dirty.addRange(1, t.pages)
-}
-
-func (t *tracker) changed() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.dirty.n
-}
-
 // logged gives the pages that the log is known to hold for good: SQLite synced
 // it when the checkpoint began.
 func (t *tracker) logged() func(page uint32) bool {
@@ -158,7 +147,7 @@ func (t *tracker) commit(salt [8]byte, first uint32, pages []uint32, size uint32
 func (t *tracker) put(page, frame uint32) {
 	t.newest.frames = append(t.newest.frames, pageFrame{page, t.frames[page]})
 	t.frames[page] = frame
-	t.dirty.add(page)
+	t.touch(page)
 	t.note(page)
 }
 
@@ -170,7 +159,7 @@ func (t *tracker) shrink(size uint32) {
 			delete(t.frames, page)
 		}
 	}
-	t.dirty.cut(size)
+	t.cut(size)
 	t.pages = size
 }
 
@@ -200,10 +189,10 @@ func (t *tracker) revert() {
 		} else {
 			t.frames[old.page] = old.frame
 		}
-		t.dirty.add(old.page)
+		t.touch(old.page)
 	}
 	t.pages, t.last = t.newest.pages, t.newest.last
-	t.dirty.cut(t.pages)
+	t.cut(t.pages)
 	t.newest = undo{pages: t.pages, last: t.last}
 	if t.onDisk+1 == t.commits { // the commit that is no more
 		t.onDisk = t.commits

@@ -9,7 +9,14 @@ import (
 	"time"
 
 	"holdfast/data"
+	"holdfast/data/cryptfs"
 )
+
+// ClosedWell says whether a store was closed cleanly, after all that was shipped of
+// it was named (Store.ShippedTo). It opens nothing. One that is open is not closed.
+func (p *Pool) ClosedWell(id data.StoreID) bool {
+	return checkID(id) == nil && exists(filepath.Join(p.path(id), dataFile+cryptfs.BaseSuffix))
+}
 
 // OpenCount is the number of stores open or opening.
 func (p *Pool) OpenCount() int {

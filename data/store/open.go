@@ -51,6 +51,14 @@ func (s *Store) ID() data.StoreID { return s.id }
 // Pages are the committed pages of data.db.
 func (s *Store) Pages() data.PageSource { return s.pages }
 
+// PagesFor are the committed pages as one of several followers sees them, each
+// with changes of its own.
+func (s *Store) PagesFor(follower string) data.PageSource { return s.pages.View(follower) }
+
+// Closing is closed when the store is asked to close: who holds it for long lets
+// go then.
+func (s *Store) Closing() <-chan struct{} { return s.closing.Done() }
+
 // open brings a store up from its folder. It does not touch the pool's tables.
 func (p *Pool) open(ctx context.Context, id data.StoreID, dir string, keys Keys) (_ *Store, err error) {
 	s := &Store{id: id, dir: dir, pool: p, keys: keys, connects: map[string]int{}}

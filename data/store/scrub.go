@@ -40,6 +40,9 @@ type Scrubbed struct {
 // Shipped names the snapshot that was just taken of Pages, once it was shipped.
 func (s *Store) Shipped(label string) { s.pages.Rebase(label) }
 
+// ShippedTo is Shipped for what a follower was handed: see PagesFor.
+func (s *Store) ShippedTo(follower, label string) { s.pages.View(follower).Rebase(label) }
+
 // Base tells which pages changed since the snapshot that Shipped named; nil when
 // none is known. Release it.
 func (s *Store) Base() *Base { return s.pages.Base() }

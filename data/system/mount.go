@@ -27,6 +27,7 @@ type files interface {
 type tap interface {
 	data.PageSource
 	io.Closer
+	View(follower string) *cryptfs.View
 }
 
 // mount puts the sealed file system under the folder. The tap must be there

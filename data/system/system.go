@@ -174,6 +174,10 @@ func (d *DB) within(ctx context.Context, fn func(context.Context) error) error {
 // Pages hands out the database's committed pages for snapshots.
 func (d *DB) Pages() data.PageSource { return d.tap }
 
+// PagesFor hands them out to one of several followers, each with changes of its
+// own.
+func (d *DB) PagesFor(follower string) data.PageSource { return d.tap.View(follower) }
+
 // Check reads every page and index and tells what is wrong.
 func (d *DB) Check(ctx context.Context) error {
 	return d.View(ctx, func(tx *sqlx.Tx) error {

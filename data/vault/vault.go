@@ -47,6 +47,7 @@ type state struct {
 	busy    sync.WaitGroup        // verification beside the service
 	fault   atomic.Pointer[error] // damage that was found; stops the vault
 	updates updates
+	changes atomic.Uint64 // commits since it was opened
 	outer   uint32 // generation of the key that badger's own encryption stands under
 }
 
@@ -215,6 +216,7 @@ func (v *Vault) run(ctx context.Context, write bool, fn func(*Tx) error) error {
 	if err := guard(txn.Commit); err != nil {
 		return fmt.Errorf("commit to the vault: %w", foreign(err))
 	}
+	v.state.changes.Add(1)
 	return nil
 }
 
@@ -232,6 +234,9 @@ func (v *Vault) Collect(ctx context.Context) error {
 	}
 	return ctx.Err()
 }
+
+// Changes counts the commits since the vault was opened.
+func (v *Vault) Changes() uint64 { return v.state.changes.Load() }
 
 // Size is what the vault takes on disk, in bytes, as of the last minute.
 func (v *Vault) Size() int64 {
