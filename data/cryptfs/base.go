@@ -108,12 +108,13 @@ func (t *tracker) note(page uint32) {
 // one unit, sealed like a page under a key of its own, number 1:
 //
 //	pages of the database 4 | length of the label 2 | label | changed pages, a bit each, in words of 8 bytes
+//
 // BaseSuffix ends the name of a base's file.
 const BaseSuffix = "-base"
 
 const (
-	kindBase   = 'B'
-	maxLabel   = 1 << 10
+	kindBase = 'B'
+	maxLabel = 1 << 10
 )
 
 // baseFile is its content.

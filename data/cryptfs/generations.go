@@ -174,7 +174,7 @@ func (db *database) sideGenerations() (in []uint32) {
 	for _, f := range []struct {
 		suffix string
 		unit   int64
-	}{{sealsSuffix, data.PageSize}, {rekeySuffix, 0}, {baseSuffix, 0}} {
+	}{{sealsSuffix, data.PageSize}, {rekeySuffix, 0}, {BaseSuffix, 0}} {
 		in = append(in, trailingGenerations(db.path+f.suffix, f.unit)...)
 	}
 	return append(in, db.mark.generations()...)

@@ -136,7 +136,7 @@ func TestScrubWhileClosed(t *testing.T) {
 	putPage(t, path, 40, old)
 	tap = openTap(t, fs, "data.db")
 	base := tap.Base()
-	if base == nil || exists(path+baseSuffix) {
+	if base == nil || exists(path+BaseSuffix) {
 		t.Fatal("the base is lost, or its file is left")
 	}
 	findings, _ := scrubbed(t, fs, base, sums.check)

@@ -48,7 +48,7 @@ type state struct {
 	fault   atomic.Pointer[error] // damage that was found; stops the vault
 	updates updates
 	changes atomic.Uint64 // commits since it was opened
-	outer   uint32 // generation of the key that badger's own encryption stands under
+	outer   uint32        // generation of the key that badger's own encryption stands under
 }
 
 func (s *state) fail(err error) error {
