@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"runtime/pprof"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,7 +33,7 @@ var (
 	speedRows    = flags.Int("holdfast.speed.rows", 100_000, "rows of the collection that is scanned")
 	speedSeconds = flags.Float64("holdfast.speed.seconds", 2, "how long each of the two is measured at each task")
 	speedOnly    = flags.String("holdfast.speed.only", "", "only tasks whose name has this in it")
-	speedProfile = flags.String("holdfast.speed.profile", "", "folder for a processor profile of each task, ours alone")
+	speedProfile = flags.String("holdfast.speed.profile", "", "folder for processor profiles of each task and side")
 )
 
 // TestSpeed measures a whole appliance (sealed pages, change feed, audit log)
@@ -226,7 +227,8 @@ func (c contest) fill() {
 	c.theirs.fillAll(*speedRows)
 }
 
-// run measures one task by turns and prints a line of the table.
+// run measures one task by many short turns, so that what else the machine does
+// meets both alike, and prints a line of the table: medians of the pairs' ratios.
 func (c contest) run(task string, clients int, do func(s *side, i int)) {
 	if !strings.Contains(task, *speedOnly) {
 		return
@@ -235,25 +237,35 @@ func (c contest) run(task string, clients int, do func(s *side, i int)) {
 	their.turn(c.theirs, clients, do, 0.1) // warm
 	our.turn(c.ours, clients, do, 0.1)
 	our, their = effort{}, effort{}
-	const turns = 4
+	const turns = 12
+	var clock, processor []float64
 	defer debug.SetGCPercent(debug.SetGCPercent(leastGarbage))
-	for range turns {
+	for i := range turns {
 		debug.SetGCPercent(leastGarbage) // as their server has it
-		their.turn(c.theirs, clients, do, *speedSeconds/turns)
-		stop := c.profile(task)
-		debug.SetGCPercent(mostGarbage) // as ours has it with so few stores
-		our.turn(c.ours, clients, do, *speedSeconds/turns)
+		stop := c.profile(task, "stock", i)
+		b := their.turn(c.theirs, clients, do, *speedSeconds/turns)
 		stop()
+		debug.SetGCPercent(mostGarbage) // as ours has it with so few stores
+		stop = c.profile(task, "ours", i)
+		a := our.turn(c.ours, clients, do, *speedSeconds/turns)
+		stop()
+		clock, processor = append(clock, a.rate()/b.rate()), append(processor, a.perCPU()/b.perCPU())
 	}
-	c.t.Logf("%-18s %-24s %10.0f %10.0f %14.2f %18.2f", c.name, task, our.rate(), their.rate(), our.rate()/their.rate(), our.perCPU()/their.perCPU())
+	c.t.Logf("%-18s %-24s %10.0f %10.0f %14.2f %18.2f", c.name, task, our.rate(), their.rate(), median(clock), median(processor))
 }
 
-// profile writes the last turn's.
-func (c contest) profile(task string) (stop func()) {
+func median(of []float64) float64 {
+	slices.Sort(of)
+	return (of[(len(of)-1)/2] + of[len(of)/2]) / 2
+}
+
+// profile writes a turn's. "go tool pprof" adds those of a task up.
+func (c contest) profile(task, whose string, turn int) (stop func()) {
 	if *speedProfile == "" {
 		return func() {}
 	}
-	f, err := os.Create(filepath.Join(*speedProfile, strings.NewReplacer(" ", "-", ",", "", "|", "").Replace(c.name+" "+task)+".pprof"))
+	name := strings.NewReplacer("| ", "", " ", "-", ",", "").Replace(fmt.Sprintf("%s %s.%s.%d.pprof", c.name, task, whose, turn))
+	f, err := os.Create(filepath.Join(*speedProfile, name))
 	must(c.t, err)
 	must(c.t, pprof.StartCPUProfile(f))
 	return func() { pprof.StopCPUProfile(); must(c.t, f.Close()) }
@@ -268,8 +280,9 @@ type effort struct {
 func (e *effort) rate() float64   { return float64(e.n) / e.wall.Seconds() }
 func (e *effort) perCPU() float64 { return float64(e.n) / e.cpu.Seconds() }
 
-// turn lets the clients work for some seconds, and then waits for the audit log.
-func (e *effort) turn(s *side, clients int, do func(*side, int), seconds float64) {
+// turn lets the clients work for some seconds, and then waits for the audit log. It
+// answers for itself, and adds that up.
+func (e *effort) turn(s *side, clients int, do func(*side, int), seconds float64) (this effort) {
 	began, used := time.Now(), processorTime()
 	end := began.Add(time.Duration(seconds * float64(time.Second)))
 	counts := make([]int, clients)
@@ -283,12 +296,14 @@ func (e *effort) turn(s *side, clients int, do func(*side, int), seconds float64
 		})
 	}
 	all.Wait()
-	e.wall += time.Since(began)
+	this.wall = time.Since(began)
 	s.settle()
-	e.cpu += processorTime() - used
+	this.cpu = processorTime() - used
 	for _, n := range counts {
-		e.n += n
+		this.n += n
 	}
+	*e = effort{e.n + this.n, e.wall + this.wall, e.cpu + this.cpu}
+	return this
 }
 
 func processorTime() time.Duration {

@@ -16,7 +16,7 @@ import (
 const (
 	// pace is the least time between two rounds of the follower, so that a busy
 	// store's commits are followed by the hundred, not one by one.
-	pace = 50 * time.Millisecond
+	pace = 250 * time.Millisecond
 	// quiet is how long a store stays marked after its last commit.
 	quiet = 5 * time.Minute
 	// lastRound bounds how long Close follows; what is left is marked.

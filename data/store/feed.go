@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -118,8 +119,8 @@ func (s *Store) Changes(ctx context.Context, after data.Position, limit int) ([]
 	var rows []changeRow
 	err = s.whole(func() error {
 		return s.app.ConcurrentDB().NewQuery(`SELECT seq, at, actor, op, collection, record, fields FROM _changes
-			WHERE seq > {:seq} ORDER BY seq LIMIT {:limit}`).
-			Bind(dbx.Params{"seq": after.Sequence, "limit": limit}).WithContext(inner(ctx)).All(&rows)
+			WHERE seq > {:seq} ORDER BY seq LIMIT ` + strconv.Itoa(limit)). // bound, it would be planned anew each time
+			Bind(dbx.Params{"seq": after.Sequence}).WithContext(inner(ctx)).All(&rows)
 	})
 	if errors.Is(err, sql.ErrNoRows) {
 		err = nil
