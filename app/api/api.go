@@ -43,6 +43,9 @@ type Route struct {
 	// For a tenant that does not exist it gives the appliance, so that only who
 	// may see everything learns that nothing is there.
 	Scope func(*http.Request) Scope
+	// Assurance is asked for besides; the zero value is Usual. A route with Fresh
+	// does not register in a router without an Assurer.
+	Assurance Assurance
 
 	Summary  string
 	Query    []Param // query parameters beside those of paging

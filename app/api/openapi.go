@@ -61,6 +61,9 @@ func (s *schemas) operation(r Route, problem schema) map[string]any {
 		"responses":             s.responses(r, problem),
 		"x-holdfast-permission": string(r.Permission),
 	}
+	if r.Assurance.StepsUp() {
+		op["x-holdfast-step-up"] = true
+	}
 	if params := s.parameters(r); len(params) > 0 {
 		op["parameters"] = params
 	}

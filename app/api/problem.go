@@ -95,6 +95,8 @@ var known = []struct {
 	detail string
 }{
 	{ErrUnauthenticated, http.StatusUnauthorized, "unauthenticated", "Sign in, or send a valid key."},
+	{ErrStepUp, http.StatusForbidden, "step-up-required",
+		"Confirm that it is you: show a factor again, then repeat the request."},
 	{ErrForbidden, http.StatusForbidden, "forbidden", "You are not allowed to do this here."},
 	{data.ErrSealed, http.StatusServiceUnavailable, "sealed",
 		"The appliance is sealed. Unseal it with POST /api/v1/unseal and a passphrase or the recovery key."},

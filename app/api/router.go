@@ -19,6 +19,7 @@ type Config struct {
 	// into the context already; then Authenticate is not asked.
 	Authenticate func(*http.Request) (data.Actor, error)
 	Authorizer   Authorizer   // required
+	Assurer      Assurer      // required for routes that ask for a fresh factor
 	Recorder     Recorder     // required: refusals are recorded
 	Logger       *slog.Logger // nil: discarded
 	Title        string       // of the OpenAPI document; default "Holdfast"
@@ -49,11 +50,11 @@ func NewRouter(c Config) (*Router, error) {
 }
 
 // Add registers routes. It fails, and registers none of the rest, on a route
-// without method, path, handler or known permission, on a body limit that
+// without method, path, handler or known permission, on a body limit or an assurance that
 // means nothing, and on a path that conflicts with an earlier one.
 func (rt *Router) Add(routes ...Route) error {
 	for _, r := range routes {
-		if err := check(r); err != nil {
+		if err := rt.check(r); err != nil {
 			return fmt.Errorf("add route %s %s: %w", r.Method, r.Path, err)
 		}
 		if err := rt.register(r); err != nil {
@@ -63,7 +64,7 @@ func (rt *Router) Add(routes ...Route) error {
 	return nil
 }
 
-func check(r Route) error {
+func (rt *Router) check(r Route) error {
 	switch {
 	case !slices.Contains(methods, r.Method):
 		return errors.New("not a method")
@@ -73,6 +74,10 @@ func check(r Route) error {
 		return fmt.Errorf("permission %q is not known", r.Permission)
 	case r.Handler == nil:
 		return errors.New("no handler")
+	case r.Assurance < Usual || r.Assurance > Enrol:
+		return errors.New("not an assurance")
+	case r.Assurance.StepsUp() && (rt.config.Assurer == nil || r.Permission == Public):
+		return errors.New("a fresh factor needs somebody signed in, and an assurer")
 	case r.BodyLimit < NoLimit:
 		return errors.New("a body limit is bytes, 0 or NoLimit")
 	}

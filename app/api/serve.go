@@ -19,6 +19,9 @@ func (rt *Router) endpoint(route Route) http.Handler {
 		ctx, scope, err := rt.authorize(r, route)
 		r = r.WithContext(ctx)
 		if err == nil {
+			err = rt.assured(r, route)
+		}
+		if err == nil {
 			err = route.Handler(w, r)
 		}
 		if err != nil {
@@ -39,7 +42,7 @@ func limitBody(w http.ResponseWriter, r *http.Request, limit int64) {
 // fail answers with the error, records a refusal, and logs what is our fault.
 func (rt *Router) fail(w http.ResponseWriter, r *http.Request, route Route, scope Scope, err error) {
 	p := AsProblem(err)
-	if p.Status == http.StatusForbidden {
+	if p.Status == http.StatusForbidden && !errors.Is(err, ErrStepUp) { // a question, not a refusal
 		rt.refused(r, route, scope, p)
 	}
 	if p.Status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {

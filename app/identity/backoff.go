@@ -19,6 +19,8 @@ var (
 	accountPolicy = policy{free: 5, longest: time.Minute, quiet: 15 * time.Minute}
 	// An address may be an office, hence the more free attempts.
 	addressPolicy = policy{free: 20, longest: 15 * time.Minute, quiet: time.Hour}
+	// A challenge proves nothing and takes a little memory.
+	challengePolicy = policy{free: 200, longest: time.Minute, quiet: 10 * time.Minute}
 )
 
 // mostTracked bounds the memory a flood of names can take.

@@ -57,9 +57,11 @@ type Service struct {
 	grants   *grantCache
 	sessions *sessions
 	keys     *keyCache
+	pending  *pendings
 	hasher   *hasher
 	accounts *backoff
 	origins  *backoff
+	asked    *backoff
 	setup    sync.Mutex // one setup at a time
 }
 
@@ -77,10 +79,14 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	if err := c.DB.Migrate(ctx, "identity", migrations); err != nil {
 		return nil, fmt.Errorf("new identity: %w", err)
 	}
+	if err := c.DB.Migrate(ctx, "identity-sign-in", signInMigrations); err != nil {
+		return nil, fmt.Errorf("new identity: %w", err)
+	}
 	s := &Service{
-		config: c, grants: newGrantCache(), keys: newKeyCache(),
+		config: c, grants: newGrantCache(), keys: newKeyCache(), pending: newPendings(c.Clock),
 		sessions: newSessions(c.Sessions, c.Clock), hasher: newHasher(c.PasswordCost),
 		accounts: newBackoff(accountPolicy, c.Clock), origins: newBackoff(addressPolicy, c.Clock),
+		asked: newBackoff(challengePolicy, c.Clock),
 	}
 	return s, nil
 }
@@ -90,8 +96,10 @@ func New(ctx context.Context, c Config) (*Service, error) {
 func (s *Service) Sweep(ctx context.Context) error {
 	s.accounts.sweep()
 	s.origins.sweep()
+	s.asked.sweep()
 	s.sessions.sweep()
-	return errors.Join(s.saveLastUsed(ctx), s.dropSetupLinks(ctx))
+	s.pending.sweep()
+	return errors.Join(s.saveLastUsed(ctx), s.dropSetupLinks(ctx), s.dropSignIns(ctx))
 }
 
 // Close stores what Sweep would.

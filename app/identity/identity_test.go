@@ -158,7 +158,7 @@ func (h *house) open() {
 	h.t.Helper()
 	s, err := New(bg, h.config)
 	must(h.t, err)
-	rt, err := api.NewRouter(api.Config{Authenticate: s.AuthenticateRequest, Authorizer: s, Recorder: h.log})
+	rt, err := api.NewRouter(api.Config{Authenticate: s.AuthenticateRequest, Authorizer: s, Assurer: s, Recorder: h.log})
 	must(h.t, err)
 	must(h.t, rt.Add(s.Routes()...))
 	h.Service, h.router = s, rt.Handler()

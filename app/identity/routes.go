@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/jmoiron/sqlx"
 
@@ -13,26 +14,22 @@ import (
 
 // Routes are the capability over REST.
 func (s *Service) Routes() []api.Route {
-	return append(append(s.keyRoutes(), s.memberRoutes()...), []api.Route{
+	return slices.Concat(s.keyRoutes(), s.memberRoutes(), s.signInRoutes(), s.factorRoutes(), s.sessionRoutes(), []api.Route{
 		{
 			Method: http.MethodPost, Path: "/api/v1/setup", Permission: api.Public,
 			Summary: "Make the first operator with a setup link, and sign in",
 			Request: SetupRequest{}, Response: Me{}, Status: http.StatusCreated, Handler: s.serveSetup,
 		},
 		{
-			Method: http.MethodPost, Path: "/api/v1/session", Permission: api.Public, Summary: "Sign in",
-			Request: SignInRequest{}, Response: Me{}, Status: http.StatusCreated, Handler: s.serveSignIn,
-		},
-		{
-			Method: http.MethodGet, Path: "/api/v1/session", Permission: api.Signed, Summary: "Who is signed in",
+			Method: http.MethodGet, Path: "/api/v1/session", Permission: api.Signed, Summary: "Who is signed in", Assurance: api.Bare,
 			Response: Me{}, Handler: s.serveMe,
 		},
 		{
-			Method: http.MethodDelete, Path: "/api/v1/session", Permission: api.Signed, Summary: "Sign out", Handler: s.serveSignOut,
+			Method: http.MethodDelete, Path: "/api/v1/session", Permission: api.Signed, Summary: "Sign out", Assurance: api.Bare, Handler: s.serveSignOut,
 		},
 		{
 			Method: http.MethodPost, Path: "/api/v1/session/password", Permission: api.Signed, Request: PasswordChange{},
-			Summary: "Change one's password; all other sessions end", Handler: s.servePasswordChange,
+			Summary: "Change one's password; all other sessions end", Assurance: api.Bare, Handler: s.servePasswordChange,
 		},
 		{
 			Method: http.MethodGet, Path: "/api/v1/operators", Permission: api.OperatorManage, Paged: true,
@@ -42,7 +39,7 @@ func (s *Service) Routes() []api.Route {
 			Method: http.MethodPost, Path: "/api/v1/operators", Permission: api.OperatorManage, Summary: "Make an operator",
 			Request: NewOperator{}, Response: Operator{}, Status: http.StatusCreated, Handler: s.serveNewOperator,
 		},
-	}...)
+	})
 }
 
 // SetupRequest uses a setup link.
@@ -75,7 +72,7 @@ func (s *Service) serveSetup(w http.ResponseWriter, r *http.Request) error {
 	if err := s.recordOperator(ctx, "setup", p.ID); err != nil {
 		return err
 	}
-	if err := s.signIn(w, r, p); err != nil {
+	if err := s.signIn(w, r, p, BySetupLink); err != nil {
 		return err
 	}
 	return s.respondMe(w, r, http.StatusCreated, data.ActorFrom(ctx))
@@ -85,21 +82,6 @@ func (s *Service) serveSetup(w http.ResponseWriter, r *http.Request) error {
 func (s *Service) recordOperator(ctx context.Context, action, person string) error {
 	err := s.record(ctx, action, person, api.OK, map[string]string{"role": Owner, "scope": Appliance})
 	return s.orUndo(ctx, err, `DELETE FROM persons WHERE id = ?`, person)
-}
-
-func (s *Service) serveSignIn(w http.ResponseWriter, r *http.Request) error {
-	var in SignInRequest
-	if err := api.Read(r, &in); err != nil {
-		return err
-	}
-	p, err := s.verify(r.Context(), in.Email, in.Password, addressOf(r.RemoteAddr))
-	if err != nil {
-		return err
-	}
-	if err := s.signIn(w, r, p); err != nil {
-		return err
-	}
-	return s.respondMe(w, r, http.StatusCreated, data.Actor{Kind: data.Person, ID: p.ID})
 }
 
 func (s *Service) serveSignOut(w http.ResponseWriter, r *http.Request) error {

@@ -426,7 +426,7 @@ func TestMassAssignment(t *testing.T) {
 func BenchmarkSessionLookup(b *testing.B) {
 	h := newHouse(b)
 	o := h.owner("ada@example.com")
-	token, err := h.sessions.create(bg, o.ID, "x", "y")
+	token, err := h.sessions.create(bg, Session{Person: o.ID, Address: "x", Agent: "y", Fresh: time.Now()})
 	must(b, err)
 	r := httptest.NewRequest("GET", "/", nil)
 	r.AddCookie(&http.Cookie{Name: cookieName, Value: token})

@@ -42,6 +42,22 @@ type Session struct {
 	Agent   string    `json:"agent"`
 	Created time.Time `json:"created"`
 	Seen    time.Time `json:"seen"`
+	Method  Method    `json:"method,omitempty"`
+	Fresh   time.Time `json:"fresh"`  // when a factor was last shown
+	Strong  bool      `json:"strong"` // a second factor or a passkey was shown
+
+	Idle     time.Duration `json:"idle,omitempty"`     // 0: SessionIdle
+	Absolute time.Duration `json:"absolute,omitempty"` // 0: SessionAbsolute
+}
+
+func (s Session) idle() time.Duration     { return orDuration(s.Idle, SessionIdle) }
+func (s Session) absolute() time.Duration { return orDuration(s.Absolute, SessionAbsolute) }
+
+func orDuration(d, otherwise time.Duration) time.Duration {
+	if d == 0 {
+		return otherwise
+	}
+	return d
 }
 
 type digest [sha256.Size]byte
@@ -57,6 +73,7 @@ func personKey(person string, d digest) string {
 type sessions struct {
 	values Values
 	clock  func() time.Time
+	turn   sync.Mutex // a renewal must not bring back what is being ended
 	mu     sync.RWMutex
 	live   map[digest]*liveSession
 }
@@ -73,25 +90,46 @@ func newSessions(v Values, clock func() time.Time) *sessions {
 	return &sessions{values: v, clock: clock, live: map[digest]*liveSession{}}
 }
 
-// create starts a session and gives its token, which is never seen again.
-func (s *sessions) create(ctx context.Context, person, address, agent string) (string, error) {
-	raw := make([]byte, tokenBytes)
-	_, _ = rand.Read(raw) // never fails (crypto/rand)
-	token := base64.RawURLEncoding.EncodeToString(raw)
+// create starts a session and gives its token, which is never seen again. The
+// session's id and times are set here, but for a Created that is there already.
+func (s *sessions) create(ctx context.Context, session Session) (string, error) {
+	token := newToken()
 	d := hashToken(token)
 	now := s.clock().UTC()
-	session := Session{
-		ID: hex.EncodeToString(d[:8]), Person: person, Address: address, Agent: clip(agent, 200),
-		Created: now, Seen: now,
+	session.ID, session.Agent, session.Seen = hex.EncodeToString(d[:8]), clip(session.Agent, 200), now
+	if session.Created.IsZero() {
+		session.Created = now
 	}
 	if err := s.save(ctx, d, session); err != nil {
 		return "", fmt.Errorf("create session: %w", err)
 	}
-	if err := s.values.Set(ctx, personKey(person, d), nil, SessionAbsolute); err != nil {
+	if err := s.values.Set(ctx, personKey(session.Person, d), nil, session.absolute()); err != nil {
 		return "", fmt.Errorf("create session: %w", err)
 	}
 	s.keep(d, session)
 	return token, nil
+}
+
+// newToken is 32 random bytes as text.
+func newToken() string {
+	raw := make([]byte, tokenBytes)
+	_, _ = rand.Read(raw) // never fails (crypto/rand)
+	return base64.RawURLEncoding.EncodeToString(raw)
+}
+
+// renew ends a session and starts the same one under a new token, changed by change.
+func (s *sessions) renew(ctx context.Context, token string, change func(*Session)) (string, error) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	session, err := s.lookup(ctx, token)
+	if err != nil {
+		return "", fmt.Errorf("renew session: %w", err)
+	}
+	if err := s.endOne(ctx, hashToken(token), session.Person); err != nil {
+		return "", err
+	}
+	change(&session)
+	return s.create(ctx, session)
 }
 
 func hashToken(token string) digest { return sha256.Sum256([]byte(token)) }
@@ -108,7 +146,7 @@ func (s *sessions) save(ctx context.Context, d digest, session Session) error {
 	if err != nil {
 		return err
 	}
-	left := SessionAbsolute - session.Seen.Sub(session.Created)
+	left := session.absolute() - session.Seen.Sub(session.Created)
 	return s.values.Set(ctx, d.key(), value, left)
 }
 
@@ -178,7 +216,7 @@ func (s *sessions) use(ctx context.Context, d digest) (session Session, found bo
 }
 
 func expired(s Session, now time.Time) bool {
-	return now.Sub(s.Seen) >= SessionIdle || now.Sub(s.Created) >= SessionAbsolute
+	return now.Sub(s.Seen) >= s.idle() || now.Sub(s.Created) >= s.absolute()
 }
 
 // end ends one session by its token; without such a session it does nothing.
@@ -213,15 +251,15 @@ func (s *sessions) endOne(ctx context.Context, d digest, person string) error {
 
 // endAll ends every session of a person but the one of the token except ("" for none).
 func (s *sessions) endAll(ctx context.Context, person, except string) error {
-	prefix := "person/" + person + "/"
-	keys, err := s.values.Keys(ctx, prefix)
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	digests, err := s.digests(ctx, person)
 	if err != nil {
 		return fmt.Errorf("end sessions: %w", err)
 	}
 	spare := hashToken(except)
-	for _, key := range keys {
-		var d digest
-		if n, err := hex.Decode(d[:], []byte(key[len(prefix):])); err != nil || n != len(d) || d == spare {
+	for _, d := range digests {
+		if d == spare {
 			continue
 		}
 		if err := s.endOne(ctx, d, person); err != nil {

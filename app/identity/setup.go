@@ -2,9 +2,7 @@ package identity
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"time"
@@ -45,9 +43,7 @@ func hasOwner(ctx context.Context, tx *sqlx.Tx) (found bool, err error) {
 // SetupToken makes the secret of a setup link, good once and for SetupLinkLife;
 // earlier ones end. ErrSetupDone when there is an owner.
 func (s *Service) SetupToken(ctx context.Context) (string, error) {
-	raw := make([]byte, tokenBytes)
-	_, _ = rand.Read(raw) // never fails (crypto/rand)
-	token := base64.RawURLEncoding.EncodeToString(raw)
+	token := newToken()
 	hash, now := sha256.Sum256([]byte(token)), s.now()
 	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		if owned, err := hasOwner(ctx, tx); err != nil || owned {

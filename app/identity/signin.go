@@ -69,22 +69,26 @@ func (s *Service) verify(ctx context.Context, email, password, address string) (
 		return Person{}, fmt.Errorf("check password: %w", err)
 	}
 	if !ok || row.State != active {
-		return Person{}, s.signInFailed(ctx, row.ID, address)
+		return Person{}, s.signInFailed(ctx, row.ID, ByPassword, address, errBadCredentials())
 	}
 	s.accounts.forget(account)
 	s.origins.forgive(address)
 	return row.person(), s.rehash(ctx, row, password)
 }
 
-// signInFailed records the failure against the person, if there is one; what was
-// typed for an address may be a password in the wrong field and is not kept.
-func (s *Service) signInFailed(ctx context.Context, person, address string) error {
+// signInFailed records the failure against the person, if there is one, and gives the
+// answer. What was typed for an address may be a password in the wrong field and
+// is not kept.
+func (s *Service) signInFailed(ctx context.Context, person string, m Method, address string, answer error) error {
 	target := "unknown"
 	if person != "" {
 		target = person
 	}
-	err := s.record(ctx, "session.create", target, api.Failed, map[string]string{"address": address})
-	return errors.Join(err, errBadCredentials())
+	err := s.record(ctx, "session.create", target, api.Failed, map[string]string{"address": address, "method": string(m)})
+	if person != "" {
+		err = errors.Join(err, s.keepSignIn(ctx, signIn{Person: person, Outcome: api.Failed, Method: m, Address: address}))
+	}
+	return errors.Join(err, answer)
 }
 
 // rehash brings an old hash to today's cost, now that the password is at hand.
@@ -104,7 +108,7 @@ func (s *Service) rehash(ctx context.Context, row personRow, password string) er
 
 // signIn starts a session for a person who has shown who they are. It always makes
 // a new token, and ends the session that the browser had.
-func (s *Service) signIn(w http.ResponseWriter, r *http.Request, p Person) error {
+func (s *Service) signIn(w http.ResponseWriter, r *http.Request, p Person, m Method) error {
 	ctx := data.WithActor(r.Context(), data.Actor{Kind: data.Person, ID: p.ID})
 	if old := s.token(r); old != "" {
 		if err := s.sessions.end(ctx, old); err != nil {
@@ -112,25 +116,20 @@ func (s *Service) signIn(w http.ResponseWriter, r *http.Request, p Person) error
 		}
 	}
 	address := addressOf(r.RemoteAddr)
-	token, err := s.sessions.create(ctx, p.ID, address, r.UserAgent())
+	token, err := s.sessions.create(ctx, Session{
+		Person: p.ID, Address: address, Agent: r.UserAgent(), Method: m, Strong: m.strong(), Fresh: s.now(),
+	})
 	if err != nil {
 		return err
 	}
-	if err := s.record(ctx, "session.create", p.ID, api.OK, map[string]string{"address": address}); err != nil {
+	if err := s.record(ctx, "session.create", p.ID, api.OK, map[string]string{"address": address, "method": string(m)}); err != nil {
 		return errors.Join(err, s.sessions.end(context.WithoutCancel(ctx), token))
 	}
-	if err := s.noteSignIn(ctx, p.ID); err != nil {
+	if err := s.noteSignIn(ctx, p.ID, m, address, r.UserAgent()); err != nil {
 		return err
 	}
 	http.SetCookie(w, s.cookie(r, token))
 	return nil
-}
-
-func (s *Service) noteSignIn(ctx context.Context, person string) error {
-	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		_, err := tx.ExecContext(ctx, `UPDATE persons SET last_sign_in = ? WHERE id = ?`, millis(s.now()), person)
-		return err
-	})
 }
 
 // AuthenticateRequest tells who sent a request to the base host: the person of

@@ -1,0 +1,102 @@
+package identity
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/go-webauthn/webauthn/webauthn"
+	"github.com/jmoiron/sqlx"
+
+	"holdfast/app/api"
+	"holdfast/data"
+)
+
+// Shown is one factor that somebody shows: one of the fields.
+type Shown struct {
+	TOTP         string          `json:"totp,omitempty" doc:"six digits of the authenticator app"`
+	RecoveryCode string          `json:"recoveryCode,omitempty"`
+	Passkey      json.RawMessage `json:"passkey,omitempty" doc:"PublicKeyCredential.toJSON()"`
+}
+
+// errBadFactor is one answer for every factor that does not fit.
+func errBadFactor(cause error) *api.Problem {
+	if cause == nil {
+		cause = errors.New("it does not fit")
+	}
+	return api.Errorf(http.StatusUnprocessableEntity, "bad-factor", "That did not work. Try again, or use another way.").Because(cause)
+}
+
+func isNotFound(err error) bool { return errors.Is(err, data.ErrNotFound) }
+
+// factorName is what tries of second factors are counted under. It is apart from
+// the password's: who knows the password must not be able to clear the count.
+func factorName(person string) string { return accountName("factor/" + person) }
+
+// prove checks a second factor of a known person and uses it up. It gives
+// errBadFactor, or 429 after too many.
+func (s *Service) prove(r *http.Request, person string, in Shown, challenge *webauthn.SessionData) (Method, error) {
+	address := addressOf(r.RemoteAddr)
+	if err := s.admit(factorName(person), address); err != nil {
+		return "", err
+	}
+	method, cause, err := s.tryFactor(r, person, in, challenge)
+	if err != nil {
+		return "", err
+	}
+	if method == "" {
+		return "", errBadFactor(cause)
+	}
+	s.accounts.forget(factorName(person))
+	s.origins.forgive(address)
+	return method, nil
+}
+
+// tryFactor gives the method that fits, or none and the cause for the log.
+func (s *Service) tryFactor(r *http.Request, person string, in Shown, challenge *webauthn.SessionData) (m Method, cause, err error) {
+	switch {
+	case in.TOTP != "":
+		ok, err := s.useTOTP(r.Context(), person, in.TOTP)
+		return methodIf(ok, ByTOTP), nil, err
+	case in.RecoveryCode != "":
+		ok, err := s.useRecoveryCode(r.Context(), person, in.RecoveryCode)
+		return methodIf(ok, ByRecoveryCode), nil, err
+	case len(in.Passkey) > 0:
+		who, cause, err := s.checkPasskey(r, challenge, in.Passkey)
+		return methodIf(who != "" && who == person, ByKeyToo), cause, err
+	}
+	return "", nil, api.InvalidField("totp", "show one factor")
+}
+
+func methodIf(ok bool, m Method) Method {
+	if ok {
+		return m
+	}
+	return ""
+}
+
+// useTOTP checks a code and uses its step up: a code that somebody looked on is
+// worth nothing, nor is an older one.
+func (s *Service) useTOTP(ctx context.Context, person, code string) (bool, error) {
+	rows, err := s.factors(ctx, person)
+	if err != nil {
+		return false, err
+	}
+	for _, row := range ofKind(rows, kindTOTP) {
+		step, ok := totpStep(row.Secret, code, s.now())
+		if !ok {
+			return false, nil
+		}
+		err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+			done, err := tx.ExecContext(ctx, `UPDATE factors SET last_step = ?, last_used = ? WHERE id = ? AND last_step < ?`,
+				step, millis(s.now()), row.ID, step)
+			return changedOne(done, err)
+		})
+		if isNotFound(err) {
+			return false, nil // used before
+		}
+		return err == nil, err
+	}
+	return false, nil
+}
