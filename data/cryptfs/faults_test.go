@@ -21,20 +21,21 @@ import (
 )
 
 // The script's steps are transactions: step i makes row i, changes the rows of the
-// ten steps before, deletes that of twenty steps before, and notes i; now and
-// then one that spills the cache, a checkpoint or a VACUUM comes between.
+// five steps before, deletes that of eight steps before, and notes i; now and
+// then one that spills the cache, a checkpoint, a VACUUM or a re-key comes between.
 const (
-	scriptSteps = 45
+	scriptSteps = 16
 	scriptTable = "CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, v INTEGER, x); CREATE TABLE IF NOT EXISTS n(i INTEGER PRIMARY KEY)"
+	scriptRekey = 8 // the step after which the key is rotated
 )
 
 func scriptStep(i int) string {
-	sql := fmt.Sprintf(`BEGIN IMMEDIATE; INSERT INTO t VALUES(%[1]d,0,hex(zeroblob(700))); UPDATE t SET v=v+1 WHERE id>%[1]d-10;
-		DELETE FROM t WHERE id=%[1]d-20; INSERT INTO n VALUES(%[1]d);`, i)
-	if i%9 == 4 { // overwrites frames of its own
+	sql := fmt.Sprintf(`BEGIN IMMEDIATE; INSERT INTO t VALUES(%[1]d,0,hex(zeroblob(700))); UPDATE t SET v=v+1 WHERE id>%[1]d-5;
+		DELETE FROM t WHERE id=%[1]d-8; INSERT INTO n VALUES(%[1]d);`, i)
+	if i%7 == 4 { // overwrites frames of its own
 		sql += "UPDATE t SET x=hex(zeroblob(3000)); UPDATE t SET x=hex(zeroblob(2900)); UPDATE t SET x=hex(zeroblob(700));"
 	}
-	return sql + "COMMIT;" + map[int]string{5: "PRAGMA wal_checkpoint(TRUNCATE)", 11: "PRAGMA wal_checkpoint(RESTART)", 17: "VACUUM", 23: "PRAGMA wal_checkpoint(PASSIVE)"}[i%24]
+	return sql + "COMMIT;" + map[int]string{3: "PRAGMA wal_checkpoint(TRUNCATE)", 6: "PRAGMA wal_checkpoint(RESTART)", 9: "VACUUM", 13: "PRAGMA wal_checkpoint(PASSIVE)"}[i%16]
 }
 
 // scriptOutcome is what t must hold after some steps.
@@ -45,11 +46,11 @@ func scriptOutcome(done []string) string {
 		fmt.Sscan(text, &i)
 		rows[i] = 0
 		for id := range rows {
-			if id > i-10 {
+			if id > i-5 {
 				rows[id]++
 			}
 		}
-		delete(rows, i-20)
+		delete(rows, i-8)
 	}
 	var b strings.Builder
 	for _, id := range slices.Sorted(maps.Keys(rows)) {
@@ -74,6 +75,9 @@ func (f *faulty) step(i int) {
 		return
 	}
 	err := f.conn.Exec(scriptStep(i))
+	if i == scriptRekey {
+		f.rekey()
+	}
 	if err == nil && f.fs.Durability == Shared {
 		err = f.fs.SyncLog(context.Background(), "data.db")
 	}
@@ -88,10 +92,18 @@ func (f *faulty) step(i int) {
 	}
 }
 
+// rekey seals all under a new key, as far as the disk lets it.
+func (f *faulty) rekey() {
+	f.fs.Keys.(*ring).rotate()
+	if err := f.fs.Rekey(context.Background(), nil); err != nil {
+		f.errs = append(f.errs, err)
+	}
+}
+
 func (f *faulty) open() bool {
 	c, err := f.fs.connect(context.Background(), "data.db")
 	if err == nil {
-		if err = c.Exec("PRAGMA cache_size=8; PRAGMA wal_autocheckpoint=40;" + scriptTable); err != nil {
+		if err = c.Exec("PRAGMA cache_size=8; PRAGMA wal_autocheckpoint=20;" + scriptTable); err != nil {
 			c.Close()
 		}
 	}
@@ -106,7 +118,7 @@ func (f *faulty) open() bool {
 // verify opens a copy: it is whole, and has what was acknowledged.
 func (f *faulty) verify(what, dir string, boot [16]byte) {
 	f.t.Helper()
-	fs, err := Mount(Config{Dir: dir, Identity: "acme/prod", Keys: f.fs.Keys})
+	fs, err := Mount(Config{Dir: dir, Identity: "acme/prod", Keys: f.fs.Keys, Disk: faultfs.NewVolatile()})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -128,7 +140,10 @@ func (f *faulty) compare(what string, c *sqlite3.Conn) {
 	if len(f.acked) == 0 {
 		return // there may not even be tables
 	}
-	want(f.t, c, "PRAGMA integrity_check", "ok")
+	if whole, err := ask(c, "PRAGMA integrity_check"); err != nil || whole != "ok" {
+		_, last := f.fs.Failures()
+		f.t.Fatalf("%s: integrity %q, %v; fault %v, last failure %v; errors %v", what, whole, err, f.fs.Fault(), last, f.errs)
+	}
 	text, err := ask(c, "SELECT group_concat(i,' ') FROM (SELECT i FROM n ORDER BY i)")
 	if err != nil {
 		f.t.Fatalf("%s: %v", what, err)
@@ -160,7 +175,8 @@ func play(t testing.TB, what string, durability Durability, r *rand.Rand, plan f
 	}
 	f.verify(what+", power cut", cut, [16]byte{1})
 	if f.conn == nil && !f.open() {
-		t.Fatalf("%s: %v", what, f.errs)
+		_, last := f.fs.Failures()
+		t.Fatalf("%s: %v; fault %v, last failure %v", what, f.errs, f.fs.Fault(), last)
 	}
 	f.step(scriptSteps + 1)
 	if len(f.acked) == 0 || f.acked[len(f.acked)-1] != fmt.Sprint(scriptSteps+1) {
@@ -168,6 +184,8 @@ func play(t testing.TB, what string, durability Durability, r *rand.Rand, plan f
 	}
 	f.compare(what, f.conn)
 	f.conn.Close()
+	rekey(t, f.fs) // what the fault cut short is made good
+	wantGenerations(t, f.fs, f.fs.Keys.(*ring).newest)
 	authenticate(t, f.fs, "data.db")
 	return f
 }
@@ -183,11 +201,11 @@ func TestFaults(t *testing.T) {
 	for _, durability := range []Durability{Full, Shared} {
 		calls := play(t, "no fault", durability, r, nil).disk.Calls()
 		stride := max(1, calls/faultPoints())
-		full, failed := 0, 0
+		full, failed, runs := 0, 0, 0
 		for n := 1 + r.Int64N(stride); n <= calls; n += stride {
 			for kind, plan := range map[string]faultfs.Plan{"EIO": brokenOnce(n), "ENOSPC": fullFrom(n, n, r), "ENOSPC for long": fullFrom(n, n+100, r)} {
 				f := play(t, fmt.Sprintf("%s at call %d, durability %d", kind, n, durability), durability, r, plan)
-				failed += len(f.errs)
+				failed, runs = failed+len(f.errs), runs+1
 				for _, err := range f.errs {
 					if errors.Is(err, sqlite3.FULL) {
 						full++
@@ -197,7 +215,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}
-		t.Logf("durability %d: %d calls, %d statements failed, %d of them full", durability, calls, failed, full)
+		t.Logf("durability %d: %d calls, %d runs, %d statements failed, %d of them full", durability, calls, runs, failed, full)
 		if full == 0 || failed == full {
 			t.Errorf("%d failed, %d full", failed, full)
 		}
@@ -208,7 +226,7 @@ func TestFaults(t *testing.T) {
 func faultPoints() int64 {
 	n, err := strconv.ParseInt(os.Getenv("HOLDFAST_TEST_FAULTS"), 10, 64)
 	if err != nil || n < 1 {
-		return 3
+		return 10
 	}
 	return n
 }
@@ -224,12 +242,16 @@ func brokenOnce(n int64) faultfs.Plan {
 
 // fullFrom is a disk on which, between two calls, nothing can be written. Of the
 // mark, nothing is written in part: a slot lies in one page of the system's
-// memory, which fails before anything is copied into it.
+// memory, which fails before anything is copied into it. So does a page of the
+// database; all the same, some of its sectors are.
 func fullFrom(first, last int64, r *rand.Rand) faultfs.Plan {
 	return func(c faultfs.Call) error {
 		written := 0
 		if c.Len > 0 && !strings.HasSuffix(c.Name, markSuffix) {
 			written = r.IntN(c.Len)
+		}
+		if strings.HasSuffix(c.Name, ".db") {
+			written -= written % sectorSize
 		}
 		switch {
 		case c.Number < first || c.Number > last:

@@ -29,17 +29,30 @@ func (f *file) Close() error {
 	if f.db.open.Add(-1) == 0 {
 		f.db.dropLog()
 		f.db.mark.rest()
+		f.db.doubt()
 	}
 	return err
 }
 
-// Sync also syncs the folder the first time.
-func (f *file) Sync(flags vfs.SyncFlag) error {
-	err := f.File.Sync(flags)
-	if err == nil {
-		err = f.db.syncName()
+// doubt has the next open look at the file as a new process would, if anything
+// failed since the last time: the first page may have been written in part.
+func (db *database) doubt() {
+	failures, _ := db.fs.Failures()
+	db.checking.Lock()
+	defer db.checking.Unlock()
+	if failures != db.failures {
+		db.checked, db.failures = false, failures
 	}
-	return f.refuse(err, "", 0)
+}
+
+// Sync also syncs the folder the first time.
+func (f *file) Sync(flags vfs.SyncFlag) error { return f.refuse(f.sync(flags), "", 0) }
+
+func (f *file) sync(flags vfs.SyncFlag) error {
+	if err := f.File.Sync(flags); err != nil {
+		return err
+	}
+	return f.db.syncName()
 }
 
 // create makes a file where SQLite wants one made.

@@ -34,7 +34,7 @@ func (fs *FS) Generations(ctx context.Context) ([]uint32, error) {
 }
 
 func (db *database) generations(ctx context.Context, found map[uint32]bool) error {
-	if err := db.check(); err != nil {
+	if err := errors.Join(db.check(), db.square()); err != nil {
 		return err
 	}
 	main, err := os.Open(db.path)

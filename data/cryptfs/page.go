@@ -67,6 +67,9 @@ func (f *mainFile) readPage(p []byte, number uint32) error {
 		f.db.inPlace.RLock()
 		defer f.db.inPlace.RUnlock()
 		err = f.tryPage(p, number)
+		if image := f.db.owed.image(number); image != nil && errors.Is(err, errUnsealed) {
+			err = openPage(f.db.pages, p, image, number)
+		}
 	}
 	return err
 }
@@ -155,6 +158,9 @@ func (f *mainFile) putPage(sealed []byte, number uint32) error {
 	f.db.inPlace.Lock()
 	defer f.db.inPlace.Unlock()
 	_, err := f.File.WriteAt(sealed, pagePosition(number))
+	if err == nil {
+		f.db.owed.paid(func(n uint32) bool { return n == number })
+	}
 	return err
 }
 
@@ -182,6 +188,7 @@ func (f *mainFile) cutTo(size int64) error {
 	}
 	f.db.inPlace.Lock()
 	defer f.db.inPlace.Unlock()
+	f.db.owed.paid(func(n uint32) bool { return pagePosition(n) >= size })
 	return f.File.Truncate(size)
 }
 

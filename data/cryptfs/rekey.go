@@ -105,7 +105,7 @@ func (r *rekeyer) begin() error {
 	passed(&r.db.sealing)
 	r.db.inPlace.Lock()
 	defer r.db.inPlace.Unlock()
-	return r.db.finishRekey()
+	return errors.Join(r.db.repay(), r.db.finishRekey())
 }
 
 // passed waits until whoever holds a lock has given it back: that it could be taken
@@ -307,11 +307,23 @@ func (r *rekeyer) putBatch() error {
 		} else if err != nil || trailer != r.batch.trailers[i] {
 			continue // cut off, or overwritten, meanwhile
 		}
-		if _, err := r.main.WriteAt(r.batch.image(i), at); err != nil {
+		if err := r.put(number, r.batch.image(i)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// put writes a page, and what failed in the middle once more: half of it opens nothing.
+func (r *rekeyer) put(number uint32, image []byte) error {
+	_, err := r.main.WriteAt(image, pagePosition(number))
+	if err == nil {
+		return nil
+	}
+	if _, again := r.main.WriteAt(image, pagePosition(number)); again != nil {
+		r.db.owed.owe(number, image)
+	}
+	return err
 }
 
 // renewLog has the log begin anew where it was begun under an older key. The

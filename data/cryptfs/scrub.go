@@ -72,6 +72,9 @@ func (s *scrub) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := s.db.square(); err != nil {
+		return err
+	}
 	s.progress.Total = length(s.db.path, data.PageSize)
 	if err := s.pages(ctx); err != nil {
 		return err

@@ -45,6 +45,9 @@ var errClosed = errors.New("the tap is closed")
 
 // begin starts a snapshot of what changed until now, for one follower.
 func (db *database) begin(name string) (*snapshot, error) {
+	if err := db.square(); err != nil {
+		return nil, err
+	}
 	t := &db.track
 	t.mu.Lock()
 	defer t.mu.Unlock()

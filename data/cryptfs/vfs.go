@@ -37,14 +37,16 @@ type database struct {
 	rekeying sync.Mutex   // held by the one Rekey
 	sealing  sync.RWMutex // held for reading from a unit's sealing until it is written
 	inPlace  sync.RWMutex // held to write pages of the database file; see rekeyer
+	owed     owed
 
 	naming  sync.Mutex
 	unnamed bool // a file was made, and the folder not yet synced since
 
 	extent   atomic.Uint32 // pages that the database file holds for certain
 	checking sync.Mutex
-	checked  bool // see check
-	admitted bool // see admit
+	checked  bool  // see check
+	failures int64 // see doubt
+	admitted bool  // see admit
 }
 
 func (fs *FS) database(path string) *database {
@@ -74,6 +76,11 @@ func (v sqliteVFS) Open(_ string, flags vfs.OpenFlag) (vfs.File, vfs.OpenFlag, e
 // OpenFilename opens databases and their logs sealed, and everything else
 // (journals, temporary files) in memory.
 func (v sqliteVFS) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.File, vfs.OpenFlag, error) {
+	f, out, err := v.open(name, flags)
+	return f, out, full(err)
+}
+
+func (v sqliteVFS) open(name *vfs.Filename, flags vfs.OpenFlag) (vfs.File, vfs.OpenFlag, error) {
 	if flags&(vfs.OPEN_MAIN_DB|vfs.OPEN_WAL) == 0 {
 		return new(vfsutil.SliceFile), flags | vfs.OPEN_MEMORY, nil
 	}

@@ -334,10 +334,10 @@ func (w *walFile) Sync(flags vfs.SyncFlag) error {
 		return w.refuse(err, walSuffix, 0)
 	}
 	upTo := w.db.point()
-	err := w.file.Sync(flags)
+	err := w.file.sync(flags)
 	if err != nil {
 		w.abandon()
-		return w.db.syncFailed(err)
+		return w.refuse(w.db.syncFailed(err), walSuffix, 0)
 	}
 	if err = w.db.synced(upTo); err != nil {
 		w.abandon()

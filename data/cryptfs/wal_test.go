@@ -17,7 +17,7 @@ import (
 func copyTo(t testing.TB, from string) string {
 	t.Helper()
 	to := t.TempDir()
-	for _, name := range []string{"data.db", "data.db-wal", "data.db-mark"} {
+	for _, name := range []string{"data.db", "data.db-wal", "data.db-mark", "data.db-rekey"} {
 		if b, err := os.ReadFile(filepath.Join(from, name)); err == nil {
 			overwrite(t, filepath.Join(to, name), b)
 		}

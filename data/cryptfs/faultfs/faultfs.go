@@ -80,6 +80,7 @@ var _ disk.System = (*Disk)(nil)
 func New() *Disk { return &Disk{base: disk.OS()} }
 
 // NewVolatile also remembers what was not synced, so that the power can be cut.
+// The operating system is not asked to sync.
 func NewVolatile() *Disk {
 	d := New()
 	d.power = newPower()
@@ -157,8 +158,8 @@ func (d *Disk) SyncDir(dir string) error {
 	if err := d.call(SyncDir, dir, 0, 0); err != nil {
 		return err
 	}
-	if err := d.base.SyncDir(dir); err != nil {
-		return err
+	if d.power == nil {
+		return d.base.SyncDir(dir)
 	}
 	d.power.syncedDir(dir)
 	return nil

@@ -142,11 +142,10 @@ func (d *Disk) sync(path string, n *node, sync func() error) error {
 		n.lose()
 		return err
 	}
-	upTo := n.pending()
-	if err := sync(); err != nil {
-		return err
+	if n != nil { // nothing is cut but what Cut writes: the system need not be waited for
+		return n.synced(n.pending())
 	}
-	return n.synced(upTo)
+	return sync()
 }
 
 func (d *Disk) truncate(path string, n *node, size int64, truncate func(int64) error) error {
