@@ -28,11 +28,11 @@ func (s *Service) Routes() []api.Route {
 			Summary: "List the keys of the keyring", Response: api.Page[Entry]{}, Handler: s.serveEntries,
 		},
 		{
-			Method: "POST", Path: base + "/rotate", Permission: api.CustodyManage,
+			Method: "POST", Path: base + "/rotate", Permission: api.CustodyManage, Assurance: api.Fresh,
 			Summary: "New generations of an owner's keys; old data is written anew in the background", Request: Order{}, Response: api.Operation{}, Status: 202, Handler: s.serveRotate,
 		},
 		{
-			Method: "POST", Path: base + "/root/rotate", Permission: api.CustodyManage,
+			Method: "POST", Path: base + "/root/rotate", Permission: api.CustodyManage, Assurance: api.Fresh,
 			Summary: "A new root key; recovery key and shares are shown once", Request: RootOrder{}, Response: NewRoot{}, Handler: s.serveRotateRoot,
 		},
 	}, append(s.slotRoutes(base), s.copyRoutes(base)...)...)
@@ -42,11 +42,11 @@ func (s *Service) slotRoutes(base string) []api.Route {
 	one := base + "/slots/{id}"
 	return []api.Route{
 		{
-			Method: "POST", Path: base + "/slots", Permission: api.CustodyManage,
+			Method: "POST", Path: base + "/slots", Permission: api.CustodyManage, Assurance: api.Fresh,
 			Summary: "Add a slot, which is opened once before it counts", Request: NewSlot{}, Response: Added{}, Status: 201, Handler: s.serveAdd,
 		},
 		{
-			Method: "DELETE", Path: one, Permission: api.CustodyManage,
+			Method: "DELETE", Path: one, Permission: api.CustodyManage, Assurance: api.Fresh,
 			Query:   []api.Param{{Name: "sure", Summary: "true: also the last slot that opens without a person"}},
 			Summary: "Remove a slot; never the last one", Handler: s.serveRemove,
 		},
@@ -55,7 +55,7 @@ func (s *Service) slotRoutes(base string) []api.Route {
 			Summary: "Open a slot by its secret; a proven recovery key replaces the older ones", Request: Secret{}, Response: Proven{}, Handler: s.serveProve,
 		},
 		{
-			Method: "POST", Path: base + "/recovery", Permission: api.CustodyManage,
+			Method: "POST", Path: base + "/recovery", Permission: api.CustodyManage, Assurance: api.Fresh,
 			Summary: "A new recovery key, shown once; the old one opens until the new one is proven", Response: NewRecovery{}, Status: 201, Handler: s.serveRecovery,
 		},
 	}
@@ -65,11 +65,11 @@ func (s *Service) copyRoutes(base string) []api.Route {
 	all := base + "/copies"
 	return []api.Route{
 		{
-			Method: "POST", Path: all, Permission: api.CustodyManage,
+			Method: "POST", Path: all, Permission: api.CustodyManage, Assurance: api.Fresh,
 			Summary: "Keep copies of the keys on a target", Request: CopyOrder{}, Response: CopyTarget{}, Status: 201, Handler: s.serveKeepOn,
 		},
 		{
-			Method: "DELETE", Path: all + "/{target}", Permission: api.CustodyManage,
+			Method: "DELETE", Path: all + "/{target}", Permission: api.CustodyManage, Assurance: api.Fresh,
 			Query:   []api.Param{{Name: "leave", Summary: "true: leave the copies that are there"}},
 			Summary: "Keep no more copies on a target, and delete those that are there", Handler: s.serveKeepOff,
 		},
@@ -78,7 +78,7 @@ func (s *Service) copyRoutes(base string) []api.Route {
 			Summary: "Visit every target now", Response: CopyState{}, Handler: s.serveNow,
 		},
 		{
-			Method: "POST", Path: all + "/purge", Permission: api.CustodyManage,
+			Method: "POST", Path: all + "/purge", Permission: api.CustodyManage, Assurance: api.Fresh,
 			Summary: "Delete every copy but the newest, whatever its age", Response: CopyState{}, Handler: s.servePurge,
 		},
 	}

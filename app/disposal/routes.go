@@ -41,7 +41,7 @@ func (s *Service) Routes() []api.Route {
 			Summary: "List what was erased, newest first", Response: api.Page[Erasure]{}, Handler: s.serveErasures,
 		},
 		{
-			Method: "POST", Path: erasures, Permission: api.DataErase, Scope: s.scope,
+			Method: "POST", Path: erasures, Permission: api.DataErase, Assurance: api.Fresh, Scope: s.scope,
 			Summary: "Erase records so that no restore brings them back", Request: NewErasure{}, Response: Erasure{}, Status: 201, Handler: s.serveErase,
 		},
 	}

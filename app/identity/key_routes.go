@@ -48,6 +48,7 @@ func (s *Service) keyRoutes() []api.Route {
 	create.Method, create.Path, create.Summary = http.MethodPost, path, "Make an API key; it is shown only in this answer"
 	create.Request, create.Response, create.Status, create.Handler = KeyRequest{}, Key{}, http.StatusCreated, s.serveNewKey
 	revoke.Method, revoke.Path, revoke.Summary = http.MethodDelete, path+"/{id}", "Revoke an API key at once"
+	create.Assurance = api.Fresh
 	revoke.Handler = s.serveRevokeKey
 	return []api.Route{list, create, revoke}
 }

@@ -39,11 +39,11 @@ func (s *Service) memberRoutes() []api.Route {
 			Summary: "List the people of a tenant; filter is text in address or name", Response: api.Page[Member]{}, Handler: s.serveMembers,
 		},
 		{
-			Method: http.MethodPost, Path: path, Permission: api.MemberManage, Scope: s.tenantScope, Summary: "Give somebody a role on a tenant",
+			Method: http.MethodPost, Path: path, Permission: api.MemberManage, Assurance: api.Fresh, Scope: s.tenantScope, Summary: "Give somebody a role on a tenant",
 			Request: NewMember{}, Response: Member{}, Status: http.StatusCreated, Handler: s.serveNewMember,
 		},
 		{
-			Method: http.MethodDelete, Path: path + "/{id}", Permission: api.MemberManage, Scope: s.tenantScope,
+			Method: http.MethodDelete, Path: path + "/{id}", Permission: api.MemberManage, Assurance: api.Fresh, Scope: s.tenantScope,
 			Summary: "Take all roles on a tenant from a person, at once", Handler: s.serveRemoveMember,
 		},
 	}

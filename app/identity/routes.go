@@ -36,7 +36,7 @@ func (s *Service) Routes() []api.Route {
 			Summary: "List operators; filter is text in address or name", Response: api.Page[Operator]{}, Handler: s.serveOperators,
 		},
 		{
-			Method: http.MethodPost, Path: "/api/v1/operators", Permission: api.OperatorManage, Summary: "Make an operator",
+			Method: http.MethodPost, Path: "/api/v1/operators", Permission: api.OperatorManage, Assurance: api.Fresh, Summary: "Make an operator",
 			Request: NewOperator{}, Response: Operator{}, Status: http.StatusCreated, Handler: s.serveNewOperator,
 		},
 	})

@@ -64,7 +64,7 @@ func (s *Service) storeRoutes() []api.Route {
 			Summary: "Read the store's disk through: authenticate every page and file, and hold them against the last snapshot", Response: api.Operation{}, Status: 202, Handler: s.serveScrub,
 		},
 		{
-			Method: "POST", Path: base + "/restores", Permission: api.SnapshotRestore, Scope: s.scope,
+			Method: "POST", Path: base + "/restores", Permission: api.SnapshotRestore, Assurance: api.Fresh, Scope: s.scope,
 			Summary: "Restore a snapshot as a new tenant (needs the permission to create tenants, too)", Request: Order{}, Response: api.Operation{}, Status: 202, Handler: s.serveRestore,
 		},
 	}

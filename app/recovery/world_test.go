@@ -121,7 +121,7 @@ func (w *world) open() {
 	w.t.Cleanup(func() { _ = s.Close() })
 	router, err := api.NewRouter(api.Config{
 		Authenticate: func(*http.Request) (data.Actor, error) { return data.Actor{Kind: data.Person, ID: "p"}, nil },
-		Authorizer:   allow{w}, Recorder: &w.log,
+		Authorizer:   allow{w}, Assurer: trusting{}, Recorder: &w.log,
 	})
 	w.must(err)
 	w.must(router.Add(s.Routes()...))
@@ -285,3 +285,8 @@ func (w *world) ship(slug string) (s Shipped) {
 	w.done("/stores/"+slug+"/prod/snapshots", "", &s)
 	return s
 }
+
+// trusting asks nobody for a factor.
+type trusting struct{}
+
+func (trusting) Assure(*http.Request, data.Actor, api.Assurance) error { return nil }

@@ -46,7 +46,7 @@ func (s *Service) tenantRoutes() []api.Route {
 			Summary: "Show a tenant", Response: Tenant{}, Handler: s.serveGet,
 		},
 		{
-			Method: "DELETE", Path: one, Permission: api.TenantDelete, Scope: s.tenantScope,
+			Method: "DELETE", Path: one, Permission: api.TenantDelete, Assurance: api.Fresh, Scope: s.tenantScope,
 			Summary: "Delete a tenant: its keys are parked for 7 days, or destroyed with now",
 			Query:   []api.Param{{Name: "now", Summary: "destroy at once", Example: true}},
 			Request: Deletion{}, Response: Tenant{}, Handler: s.serveDelete,
