@@ -129,3 +129,36 @@ func TestRotateRootWithAPreviousThatCannotBeWritten(t *testing.T) {
 	must(t, err)
 	must(t, reopen(t, dir, again).Check())
 }
+
+// A key that is asked for while it is rotated is the one before or the one after,
+// never an error: a write must not fail for it.
+func TestSourceWhileRotating(t *testing.T) {
+	r, _, _ := newTestRing(t)
+	must(t, r.Add(acme, Pages))
+	source := r.Source(acme, Pages)
+	stale := r.owners[acme][0]
+	must(t, r.Rotate(acme, Pages))
+	_, err := r.unwrapped(stale)
+	wantErr(t, err, errMoved)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 20 {
+			if err := r.Rotate(acme, Pages); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	for asked, last := 0, uint32(0); ; asked++ {
+		g, _, err := source.Current()
+		if err != nil || g < last {
+			t.Fatalf("asked %d times: generation %d after %d, %v", asked, g, last, err)
+		}
+		last = g
+		select {
+		case <-done:
+			return
+		default:
+		}
+	}
+}

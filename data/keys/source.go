@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"errors"
 	"fmt"
 
 	"holdfast/data"
@@ -31,26 +32,41 @@ func (r *Ring) Archive(owner Owner, purpose Purpose) data.KeySource {
 
 // Current implements data.KeySource.
 func (s *source) Current() (uint32, [32]byte, error) {
-	s.ring.mu.RLock()
-	k := newest(s.ring.owners[s.owner], s.purpose)
-	s.ring.mu.RUnlock()
+	k, key, err := s.settled(func(ks []record) *record { return newest(ks, s.purpose) })
 	if k == nil {
-		return 0, [32]byte{}, s.failed(data.ErrNotFound)
+		return 0, key, s.failed(data.ErrNotFound)
 	}
-	key, err := s.key(*k)
 	return k.generation, key, err
 }
 
 // Generation implements data.KeySource.
 func (s *source) Generation(generation uint32) ([32]byte, error) {
-	s.ring.mu.RLock()
-	k := find(s.ring.owners[s.owner], s.purpose, generation)
-	s.ring.mu.RUnlock()
+	k, key, err := s.settled(func(ks []record) *record { return find(ks, s.purpose, generation) })
 	if k == nil {
-		return [32]byte{}, s.failed(fmt.Errorf("generation %d: %w", generation, data.ErrNotFound))
+		return key, s.failed(fmt.Errorf("generation %d: %w", generation, data.ErrNotFound))
 	}
-	return s.key(*k)
+	return key, err
 }
+
+// settled opens the record that is picked; one that came into another state between
+// the look and the opening, as a rotation makes it, is looked for anew.
+func (s *source) settled(pick func([]record) *record) (*record, [32]byte, error) {
+	for {
+		s.ring.mu.RLock()
+		k := pick(s.ring.owners[s.owner])
+		s.ring.mu.RUnlock()
+		if k == nil {
+			return nil, [32]byte{}, nil
+		}
+		key, err := s.key(*k)
+		if !errors.Is(err, errMoved) {
+			return k, key, err
+		}
+	}
+}
+
+// errMoved is of a record that is no longer as it was looked up.
+var errMoved = errors.New("the key came into another state")
 
 func find(ks []record, p Purpose, generation uint32) *record {
 	for i := range ks {
@@ -104,7 +120,7 @@ func (r *Ring) unwrapAndKeep(k record) ([32]byte, error) {
 	// Only what still stands so may stay in memory: k may have been destroyed
 	// since it was looked up.
 	if now := find(r.owners[k.owner], k.purpose, k.generation); now == nil || now.state != k.state {
-		return [32]byte{}, data.ErrBusy
+		return [32]byte{}, errMoved
 	}
 	kept := key
 	r.open[k.name()] = &kept
