@@ -182,7 +182,7 @@ func namesIn(text string) (names []string) {
 
 // file puts a file's size and hash in; one that is not there is put in as that.
 func (d *digester) file(h hash.Hash, name string) error {
-	tree, err := d.store.sealedFiles()
+	tree, err := d.store.pool.filesOf(d.store.seat)
 	if err != nil {
 		return err
 	}

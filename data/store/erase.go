@@ -276,10 +276,7 @@ func (s *Store) exec(ctx context.Context, tx core.App, query string, params dbx.
 
 // eraseFiles does not wait for PocketBase, which deletes files in its own time.
 func (s *Store) eraseFiles(ctx context.Context, batch []RecordRef) error {
-	files, err := s.ownFiles()
-	if err != nil {
-		return err
-	}
+	files := s.Files()
 	for _, ref := range batch {
 		for {
 			list, err := files.List(ctx, ref.Collection+"/"+ref.ID+"/", "", 100)
@@ -297,13 +294,4 @@ func (s *Store) eraseFiles(ctx context.Context, batch []RecordRef) error {
 		}
 	}
 	return nil
-}
-
-// ownFiles are the files in the store's folder, which is not in its place yet while
-// it is being restored.
-func (s *Store) ownFiles() (data.FileTree, error) {
-	if s.dir == s.pool.path(s.id) {
-		return s.Files(), nil
-	}
-	return openFiles(s.pool.config, s.id, s.dir)
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -167,7 +168,7 @@ func (p *Pool) Remove(ctx context.Context, id data.StoreID) error {
 		return fmt.Errorf("remove store %s: %w", id, data.ErrNotFound)
 	}
 	p.forgetFiles(id)
-	if err := os.RemoveAll(dir); err != nil {
+	if err := errors.Join(os.RemoveAll(p.keptPath(id)), os.RemoveAll(dir)); err != nil {
 		return fmt.Errorf("remove store %s: %w", id, err)
 	}
 	return syncDir(filepath.Dir(dir))

@@ -17,6 +17,9 @@ import (
 // the files of a deleted record behind the request's back, and an eviction must
 // not cut that short.
 type tree struct {
+	id    data.StoreID // that the files are bound to
+	dir   string
+	keys  Keys
 	once  sync.Once
 	files *cryptfs.Files
 	err   error
@@ -32,16 +35,30 @@ func (p *Pool) treeOf(id data.StoreID) (*tree, error) {
 	p.mu.Lock()
 	t := p.trees[id]
 	if t == nil {
-		t = &tree{}
+		t = &tree{id: id, dir: p.path(id), keys: p.config.Keys}
 		p.trees[id] = t
 	}
 	p.mu.Unlock()
-	t.once.Do(func() { t.files, t.err = openFiles(p.config, id, p.path(id)) })
+	t.once.Do(func() { t.files, t.err = openFiles(t.keys, t.id, t.dir) })
 	if t.err != nil {
 		p.forgetFiles(id) // the next caller tries again
 		return nil, fmt.Errorf("files of %s: %w", id, t.err)
 	}
 	return t, nil
+}
+
+// seatOf gives a store that is not in its place (one that is being installed,
+// looked at or replaced) files of its own: PocketBase deletes a record's files, and
+// must not find those of the living store of the same id.
+func (p *Pool) seatOf(id data.StoreID, dir string, keys Keys) data.StoreID {
+	if dir == p.path(id) {
+		return id
+	}
+	seat := data.StoreID{Tenant: "scratch-" + randomID(), Environment: id.Environment}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.trees[seat] = &tree{id: id, dir: dir, keys: keys}
+	return seat
 }
 
 // filesOf is treeOf for who wants the files alone.
@@ -84,7 +101,7 @@ type failed struct {
 func (s *Store) failed() (f failed) {
 	f.pages, f.page = s.disk.Failures()
 	s.pool.mu.Lock()
-	t := s.pool.trees[s.id]
+	t := s.pool.trees[s.seat]
 	s.pool.mu.Unlock()
 	if t == nil {
 		return f
@@ -106,11 +123,11 @@ func (f failed) since(before failed) error {
 	return nil
 }
 
-func openFiles(c Config, id data.StoreID, dir string) (*cryptfs.Files, error) {
+func openFiles(keys Keys, id data.StoreID, dir string) (*cryptfs.Files, error) {
 	if !exists(dir) {
 		return nil, data.ErrNotFound
 	}
-	return cryptfs.OpenFiles(filepath.Join(dir, filesDir), id.String(), c.Keys.Files(id))
+	return cryptfs.OpenFiles(filepath.Join(dir, filesDir), id.String(), keys.Files(id))
 }
 
 func (p *Pool) forgetFiles(id data.StoreID) {
@@ -128,14 +145,7 @@ type lazyFiles struct{ s *Store }
 
 var _ data.FileTree = (*lazyFiles)(nil)
 
-func (l *lazyFiles) tree() (*cryptfs.Files, error) { return l.s.sealedFiles() }
-
-func (s *Store) sealedFiles() (*cryptfs.Files, error) {
-	if s.onTrial() {
-		return s.trialFiles()
-	}
-	return s.pool.filesOf(s.id)
-}
+func (l *lazyFiles) tree() (*cryptfs.Files, error) { return l.s.pool.filesOf(l.s.seat) }
 
 func (l *lazyFiles) List(ctx context.Context, prefix, after string, limit int) ([]data.FileInfo, error) {
 	f, err := l.tree()

@@ -30,7 +30,7 @@ func (s *Store) sweepFiles(ctx context.Context, now time.Time) (removed int, err
 	if !exists(filepath.Join(s.dir, filesDir)) {
 		return 0, nil // no files: nothing to open
 	}
-	t, err := s.pool.treeOf(s.id)
+	t, err := s.pool.treeOf(s.seat)
 	if err != nil {
 		return 0, err
 	}

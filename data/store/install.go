@@ -31,23 +31,41 @@ type InstallTarget interface {
 // on it, and only then the folder takes its place. It answers data.ErrExists
 // where there is a store of that id.
 func (p *Pool) Install(ctx context.Context, id data.StoreID, build func(ctx context.Context, dir string, t InstallTarget) error) error {
-	return p.install(ctx, id, "restored", build)
+	return p.install(ctx, id, life{"restored", asAnother}, build)
 }
 
-func (p *Pool) install(ctx context.Context, id data.StoreID, reason string, build func(context.Context, string, InstallTarget) error) (err error) {
+// Return is Install for a store that comes back as itself, on a host that lost it:
+// its users' linked accounts and known devices stay. Every token ends all the same, for
+// what was revoked after the snapshot would be valid again.
+func (p *Pool) Return(ctx context.Context, id data.StoreID, build func(ctx context.Context, dir string, t InstallTarget) error) error {
+	return p.install(ctx, id, life{"restored", asItself}, build)
+}
+
+// life is how a new incarnation begins: why, and what it begins without.
+type life struct {
+	reason  string
+	without []string // tables
+}
+
+func (p *Pool) install(ctx context.Context, id data.StoreID, l life, build func(context.Context, string, InstallTarget) error) (err error) {
 	scratch, err := p.beginInstall(id)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	t := &installTarget{config: p.config, id: id, dir: scratch}
-	if err := build(ctx, scratch, t); err != nil {
-		return fmt.Errorf("install store %s: %w", id, err)
-	}
-	if err := p.renew(ctx, id, scratch, reason, t.amend); err != nil {
+	if err := p.make(ctx, id, scratch, l, build); err != nil {
 		return fmt.Errorf("install store %s: %w", id, err)
 	}
 	return p.moveIn(id, scratch)
+}
+
+// make fills a scratch folder and begins a life in it.
+func (p *Pool) make(ctx context.Context, id data.StoreID, scratch string, l life, build func(context.Context, string, InstallTarget) error) error {
+	t := &installTarget{config: p.config, id: id, dir: scratch}
+	if err := build(ctx, scratch, t); err != nil {
+		return err
+	}
+	return p.renew(ctx, id, scratch, l, t.amend)
 }
 
 // beginInstall makes the folder in which a new store is put together.
@@ -103,17 +121,17 @@ func (p *Pool) moveIn(id data.StoreID, scratch string) error {
 
 // renew opens the new store once, gives it secrets and a life of its own, and
 // tries it through PocketBase.
-func (p *Pool) renew(ctx context.Context, id data.StoreID, dir, reason string, amend []func(context.Context, *Store) error) (err error) {
+func (p *Pool) renew(ctx context.Context, id data.StoreID, dir string, l life, amend []func(context.Context, *Store) error) (err error) {
 	s, err := p.open(ctx, id, dir, p.config.Keys)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.shut()) }()
 	return s.whole(func() error { // a full disk is told as what it is
-		if err := beginIncarnation(ctx, s.app, reason, p.config.Clock()); err != nil {
+		if err := beginIncarnation(ctx, s.app, l.reason, p.config.Clock()); err != nil {
 			return err
 		}
-		if err := s.rotateSecrets(ctx); err != nil {
+		if err := s.rotateSecrets(ctx, l.without); err != nil {
 			return err
 		}
 		for _, fn := range amend {

@@ -131,7 +131,7 @@ func (f *intake) part(out *reducedForm, part *multipart.Part) error {
 
 func (f *intake) spoolFile(r io.Reader) (spooled, error) {
 	if f.spool == nil {
-		files, err := f.store.pool.filesOf(f.store.id)
+		files, err := f.store.pool.filesOf(f.store.seat)
 		if err != nil {
 			return spooled{}, err
 		}

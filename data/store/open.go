@@ -22,6 +22,7 @@ import (
 type Store struct {
 	id       data.StoreID
 	dir      string
+	seat     data.StoreID // under which its files are found: id, but for a store that is not in its place
 	pool     *Pool
 	keys     Keys
 	disk     *cryptfs.FS
@@ -35,11 +36,6 @@ type Store struct {
 	relaxed  atomic.Bool    // see Durability
 	answers  answers
 	lives    atomic.Pointer[[]Incarnation] // see livesSoFar
-	scratch  struct {                      // see trialFiles
-		once  sync.Once
-		files *cryptfs.Files
-		err   error
-	}
 
 	closing context.Context // done when the store is to close: ends event streams
 	close   context.CancelFunc
@@ -61,7 +57,7 @@ func (s *Store) Closing() <-chan struct{} { return s.closing.Done() }
 
 // open brings a store up from its folder. It does not touch the pool's tables.
 func (p *Pool) open(ctx context.Context, id data.StoreID, dir string, keys Keys) (_ *Store, err error) {
-	s := &Store{id: id, dir: dir, pool: p, keys: keys, connects: map[string]int{}}
+	s := &Store{id: id, dir: dir, seat: p.seatOf(id, dir, keys), pool: p, keys: keys, connects: map[string]int{}}
 	s.bodies.most = max(p.bodies.most/storeShare, p.config.MaxBody)
 	s.spooled.most = max(p.spooled.most/storeShare, p.config.MaxUpload)
 	s.closing, s.close = context.WithCancel(context.Background())
@@ -92,7 +88,7 @@ func (s *Store) mounting() cryptfs.Config {
 		Durability: cryptfs.Shared, // see settle
 		Disk:       s.pool.config.Disk,
 		OnCommit: func(database string) {
-			if database == dataFile && !s.onTrial() {
+			if database == dataFile && s.seat == s.id {
 				s.pool.config.OnCommit(s.id)
 			}
 		},
@@ -147,6 +143,9 @@ const (
 // shut ends the streams and closes everything that was opened. The folder stays.
 func (s *Store) shut() error {
 	s.close()
+	if s.seat != s.id {
+		defer s.pool.forgetFiles(s.seat)
+	}
 	var errs []error
 	if s.app != nil {
 		event := &core.TerminateEvent{}

@@ -59,10 +59,10 @@ func New(c Config) (*Pool, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("store pool: %w", err)
 	}
-	if err := clearScratch(c.Dir); err != nil {
+	p := &Pool{config: c, stores: map[data.StoreID]*entry{}, trees: map[data.StoreID]*tree{}}
+	if err := errors.Join(p.endSwaps(), clearScratch(c.Dir)); err != nil {
 		return nil, fmt.Errorf("store pool: %w", err)
 	}
-	p := &Pool{config: c, stores: map[data.StoreID]*entry{}, trees: map[data.StoreID]*tree{}}
 	p.bodies.most, p.spooled.most = c.BodyMemory, max(c.UploadDisk, c.MaxUpload)
 	p.template.build = p.buildTemplate
 	_, _ = rand.Read(p.secret[:]) // never fails (crypto/rand)

@@ -10,12 +10,17 @@ import (
 
 const secretLength = 50 // PocketBase's own
 
-// sessionTables hold what belongs to sign-ins: a copy of a store starts without.
-var sessionTables = []string{"_superusers", "_externalAuths", "_mfas", "_otps", "_authOrigins"}
+// sessionTables hold what belongs to sign-ins: a copy of a store starts without. What
+// comes back as itself keeps how its users sign in.
+var (
+	sessionTables = []string{"_superusers", "_externalAuths", "_mfas", "_otps", "_authOrigins"}
+	asAnother     = sessionTables
+	asItself      = []string{"_superusers", "_mfas", "_otps"}
+)
 
 // rotateSecrets makes every token that was ever signed worthless: new secrets for
-// each auth collection, and no session, superuser or linked account carried over.
-func (s *Store) rotateSecrets(ctx context.Context) error {
+// each auth collection, and nothing carried over of the tables.
+func (s *Store) rotateSecrets(ctx context.Context, without []string) error {
 	app, done := s.as(ctx)
 	defer done()
 	err := app.RunInTransaction(func(tx core.App) error {
@@ -29,7 +34,7 @@ func (s *Store) rotateSecrets(ctx context.Context) error {
 				return fmt.Errorf("rotate the secrets of %s: %w", c.Name, err)
 			}
 		}
-		return dropSessions(ctx, tx)
+		return emptyTables(ctx, tx, without)
 	})
 	if err != nil {
 		return fmt.Errorf("rotate secrets: %w", err)
@@ -43,8 +48,8 @@ func renewSecrets(c *core.Collection) {
 	}
 }
 
-func dropSessions(ctx context.Context, tx core.App) error {
-	for _, table := range sessionTables {
+func emptyTables(ctx context.Context, tx core.App, tables []string) error {
+	for _, table := range tables {
 		if _, err := execInner(ctx, tx.NonconcurrentDB(), "DELETE FROM "+quote(table), nil); err != nil {
 			return fmt.Errorf("empty %s: %w", table, err)
 		}

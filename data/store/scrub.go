@@ -64,7 +64,7 @@ func (s *Store) Scrub(ctx context.Context, base *Base, expected Expected, report
 			return run.Scrubbed, fmt.Errorf("scrub store %s: %w", s.id, err)
 		}
 	}
-	files, err := s.pool.filesOf(s.id)
+	files, err := s.pool.filesOf(s.seat)
 	if err == nil {
 		err = files.Scrub(ctx, expected.File, run.part(filesDir, func(p cryptfs.Progress) { run.Files = p.Done }))
 	}

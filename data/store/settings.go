@@ -119,7 +119,7 @@ func saveUnforced(e *core.ModelEvent) error {
 // to who knows the store's pass: a tenant's settings can make PocketBase ask for
 // any address, another store's files among them.
 func (s *Store) filesEndpoint() string {
-	return "http://" + s.pool.filesPass(s.id) + "." + s.id.Environment + "." + s.id.Tenant + "." + s.pool.label + filesDomain
+	return "http://" + s.pool.filesPass(s.seat) + "." + s.seat.Environment + "." + s.seat.Tenant + "." + s.pool.label + filesDomain
 }
 
 // filesPass is a store's secret in its file host's name, new with each pool. It

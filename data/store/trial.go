@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
 
 	"holdfast/data"
-	"holdfast/data/cryptfs"
 )
 
 // trialID names every store that is only tried. No tenant has it.
@@ -45,14 +43,6 @@ func (p *Pool) Try(ctx context.Context, build func(context.Context, InstallTarge
 func (s *Store) onTrial() bool {
 	_, is := s.keys.(throwaway)
 	return is
-}
-
-// trialFiles are the files of a store that has no place in the pool.
-func (s *Store) trialFiles() (*cryptfs.Files, error) {
-	s.scratch.once.Do(func() {
-		s.scratch.files, s.scratch.err = cryptfs.OpenFiles(filepath.Join(s.dir, filesDir), s.id.String(), s.keys.Files(s.id))
-	})
-	return s.scratch.files, s.scratch.err
 }
 
 // Peek gives a store only if it is open anyway, else nil; asking is no use of it.
