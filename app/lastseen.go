@@ -73,5 +73,5 @@ func (l lastSeen) keep(ctx context.Context, t time.Time) error {
 	if err != nil {
 		return err
 	}
-	return l.vault.Update(ctx, func(tx *vault.Tx) error { return tx.Set(lastSeenKey, b) })
+	return l.vault.Update(vault.Quietly(ctx), func(tx *vault.Tx) error { return tx.Set(lastSeenKey, b) })
 }

@@ -37,6 +37,14 @@ type TargetStatus struct {
 	DirtyPages int        `json:"dirtyPages" doc:"pages that the next snapshot would look at"`
 	LagSeconds float64    `json:"lagSeconds" doc:"age of the oldest change that is not there yet"`
 	Error      string     `json:"error,omitempty" doc:"why the last attempt failed"`
+
+	Lag         float64 `json:"lag_seconds" doc:"age of the oldest change that is not there yet"`
+	State       string  `json:"state" enum:"current,behind,absent,fenced,paused"`
+	Why         string  `json:"why,omitempty" doc:"what the state comes from"`
+	StagedBytes int64   `json:"staged_bytes" doc:"waits on this host's disk for the target"`
+	Region      string  `json:"region"`
+	Place       string  `json:"place"`
+	Health      string  `json:"health" enum:"unknown,healthy,failed"`
 }
 
 // List gives the snapshots of a store, newest first.
@@ -62,7 +70,7 @@ func (s *Service) List(ctx context.Context, id data.StoreID, p api.Paging) (api.
 
 // Status tells how far a store is on each target. It opens a live store.
 func (s *Service) Status(ctx context.Context, slug, environment string) (Status, error) {
-	r, err := s.find(ctx, slug, environment)
+	r, err := s.named(ctx, slug, environment)
 	if err != nil {
 		return Status{}, err
 	}
@@ -70,11 +78,11 @@ func (s *Service) Status(ctx context.Context, slug, environment string) (Status,
 	if err != nil {
 		return Status{}, err
 	}
-	newest, err := s.newest(ctx, r.id)
+	newest, err := s.newestOf(ctx, r.chain())
 	if err != nil {
 		return Status{}, err
 	}
-	failures, err := s.failures(ctx, r.id)
+	failures, err := s.failures(ctx, r.chain())
 	if err != nil {
 		return Status{}, err
 	}
@@ -85,18 +93,20 @@ func (s *Service) Status(ctx context.Context, slug, environment string) (Status,
 			at := row.at()
 			one.Seq, one.Time = row.Sequence, &at
 		}
-		if err := s.behind(ctx, r, newest[t.ID], &one); err != nil {
+		if err := s.behind(ctx, r, t, newest[t.ID], &one); err != nil {
 			return Status{}, err
 		}
+		s.along(laneKey{r.chain(), t.ID}, t, &one)
 		status.Targets = append(status.Targets, one)
 	}
 	return status, nil
 }
 
 // behind fills in what a live store has that the target has not.
-func (s *Service) behind(ctx context.Context, r ref, newest snapshotRow, one *TargetStatus) error {
-	if r.closed != nil {
-		return nil
+func (s *Service) behind(ctx context.Context, r ref, t targetRow, newest snapshotRow, one *TargetStatus) error {
+	course := s.courseOf(laneKey{r.chain(), t.ID})
+	if r.closed != nil || r.own != "" || s.ships.running() && course.state == stateCurrent && course.lag == 0 {
+		return nil // it need not be opened to know
 	}
 	st, err := s.config.Stores.Acquire(ctx, r.id)
 	if err != nil {
@@ -107,7 +117,7 @@ func (s *Service) behind(ctx context.Context, r ref, newest snapshotRow, one *Ta
 	if err != nil || now == newest.position() {
 		return err
 	}
-	one.DirtyPages = st.Pages().Dirty()
+	one.DirtyPages = st.PagesFor(t.ID).Dirty()
 	after := newest.position()
 	if after.Incarnation != now.Incarnation {
 		after = data.Position{Incarnation: now.Incarnation}
@@ -118,4 +128,13 @@ func (s *Service) behind(ctx context.Context, r ref, newest snapshotRow, one *Ta
 	}
 	one.LagSeconds = max(0, s.now().Sub(missing[0].At).Seconds())
 	return nil
+}
+
+// along fills in what shipping knows.
+func (s *Service) along(key laneKey, t targetRow, one *TargetStatus) {
+	course := s.courseOf(key)
+	one.Lag = max(one.LagSeconds, course.lag.Seconds())
+	one.LagSeconds = one.Lag
+	one.State, one.Why, one.StagedBytes = course.state, course.why, s.stagedBytes(key)
+	one.Region, one.Place, one.Health = t.Region, t.Place, t.shown().Health
 }

@@ -16,6 +16,7 @@ import (
 
 	"holdfast/app/api"
 	"holdfast/backup"
+	"holdfast/backup/chain"
 	"holdfast/backup/objects"
 	"holdfast/data"
 	"holdfast/data/store"
@@ -32,6 +33,8 @@ type Database interface {
 // Stores is what the room asks of data/store.
 type Stores interface {
 	Acquire(ctx context.Context, id data.StoreID) (*store.Store, error)
+	// ClosedWell says, opening nothing, whether a store was closed cleanly.
+	ClosedWell(id data.StoreID) bool
 	Install(ctx context.Context, id data.StoreID, build func(ctx context.Context, dir string, t store.InstallTarget) error) error
 }
 
@@ -58,6 +61,20 @@ type Ledger interface {
 	Replay(ctx context.Context, id data.StoreID) (func(context.Context, *store.Store) (int, error), error)
 }
 
+// The parts of the appliance that have chains of their own.
+const (
+	SystemChain = "system"
+	VaultChain  = "vault"
+)
+
+// Own is a part of the appliance: a database, or a stream.
+type Own struct {
+	Keys   data.KeySource // purpose "segments"
+	Pages  func(follower string) data.PageSource
+	Stream chain.Stream // instead of Pages
+	Size   func() int64 // of the stream, in bytes
+}
+
 // Config of the room. All fields are required but those that say otherwise.
 type Config struct {
 	DB         Database
@@ -72,6 +89,14 @@ type Config struct {
 	Archive  func(data.StoreID) data.KeySource
 	Staging  string // the room's own folder, <data>/staging/chains
 	Ledger   Ledger // nil: nothing was ever destroyed or erased
+	// Own are the parts of the appliance that are shipped like stores, by name; no
+	// tenant may have such a name.
+	Own map[string]Own
+	// Live lists the stores that are to be shipped; nil: none but those that Nudge
+	// tells of.
+	Live func(context.Context) ([]data.StoreID, error)
+	// Slug names the tenant of a store; nil: nobody asks.
+	Slug func(context.Context, data.StoreID) (string, error)
 
 	Open   func(url string, c objects.Credentials) (backup.ObjectStore, error) // nil: objects.Open
 	Clock  func() time.Time                                                    // nil: time.Now
@@ -84,8 +109,10 @@ type Service struct {
 	scratch string
 
 	mu     sync.Mutex
-	lines  map[data.StoreID]*line
+	lanes  map[laneKey]*lane
 	closed bool
+
+	ships ships
 }
 
 // New checks the configuration and brings the tables up to date.
@@ -106,7 +133,8 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	if err := c.DB.Migrate(ctx, "recovery", migrations); err != nil {
 		return nil, fmt.Errorf("new recovery: %w", err)
 	}
-	s := &Service{config: c, scratch: filepath.Join(c.Staging, "scratch"), lines: map[data.StoreID]*line{}}
+	s := &Service{config: c, scratch: filepath.Join(c.Staging, "scratch"), lanes: map[laneKey]*lane{}}
+	s.ships.init(s)
 	if err := os.MkdirAll(s.scratch, 0o700); err != nil {
 		return nil, fmt.Errorf("new recovery: %w", err)
 	}
@@ -115,15 +143,17 @@ func New(ctx context.Context, c Config) (*Service, error) {
 
 func (s *Service) now() time.Time { return s.config.Clock().UTC() }
 
-// Close closes the chains. Operations must have ended.
+// Close ships what waits, within a bound, and closes the chains. Operations must
+// have ended.
 func (s *Service) Close() error {
+	err := s.drain()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	var errs []error
-	for id, l := range s.lines {
+	errs := []error{err}
+	for key, l := range s.lanes {
 		errs = append(errs, l.close())
-		delete(s.lines, id)
+		delete(s.lanes, key)
 	}
 	return errors.Join(errs...)
 }
@@ -131,34 +161,25 @@ func (s *Service) Close() error {
 // idleAfter is how long a chain stays open without work.
 const idleAfter = 10 * time.Minute
 
-// Sweep closes the chains that have long had no work. The one clock calls it.
-func (s *Service) Sweep(_ context.Context, now time.Time) error {
+// closeOld closes the chains that have long had no work.
+func (s *Service) closeOld(now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
-	for id, l := range s.lines {
+	for key, l := range s.lanes {
 		if l.idle(now) {
 			errs = append(errs, l.close())
-			delete(s.lines, id)
+			delete(s.lanes, key)
 		}
 	}
 	return errors.Join(errs...)
 }
 
 // Forget drops what is staged of a store whose keys are destroyed; nothing
-// could read it. Its objects stay on the targets, as noise.
+// could read it. Its objects on the targets, noise by now, go with the next prune.
 func (s *Service) Forget(ctx context.Context, id data.StoreID) error {
-	l, err := s.line(ctx, id)
-	if err != nil {
-		return err
-	}
-	defer s.leave(l)
-	err = errors.Join(l.close(), os.RemoveAll(s.staging(id, "")))
+	err := s.dropLanes(ctx, func(key laneKey) bool { return key.chain == id.String() })
+	err = errors.Join(err, os.RemoveAll(filepath.Join(s.config.Staging, id.Tenant, id.Environment)), s.askPurge(ctx, id))
 	_ = os.Remove(filepath.Join(s.config.Staging, id.Tenant)) // unless another environment has something in it
 	return err
-}
-
-// staging is the folder of one store's chain to one target.
-func (s *Service) staging(id data.StoreID, target string) string {
-	return filepath.Join(s.config.Staging, id.Tenant, id.Environment, target)
 }

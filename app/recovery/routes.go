@@ -37,6 +37,14 @@ func (s *Service) targetRoutes() []api.Route {
 			Method: "DELETE", Path: one, Permission: api.TargetManage,
 			Summary: "Forget a target; what it holds stays there", Handler: s.serveRemove,
 		},
+		{
+			Method: "PATCH", Path: one, Permission: api.TargetManage,
+			Summary: "Say where a target is, or give it new credentials", Request: TargetChange{}, Response: Target{}, Handler: s.serveChange,
+		},
+		{
+			Method: "GET", Path: "/api/v1/snapshots/overview", Permission: api.TargetRead, Paged: true,
+			Summary: "How every store is kept, worst first", Response: api.Page[Overview]{}, Handler: s.serveOverview,
+		},
 	}
 }
 
@@ -54,6 +62,22 @@ func (s *Service) storeRoutes() []api.Route {
 		{
 			Method: "GET", Path: base + "/snapshots/status", Permission: api.SnapshotRead, Scope: s.scope,
 			Summary: "How far the store is on each target", Response: Status{}, Handler: s.serveStatus,
+		},
+		{
+			Method: "GET", Path: base + "/snapshots/policy", Permission: api.SnapshotRead, Scope: s.scope,
+			Summary: "How snapshots are made and kept", Response: Policy{}, Handler: s.servePolicy,
+		},
+		{
+			Method: "PUT", Path: base + "/snapshots/policy", Permission: api.SnapshotRestore, Scope: s.scope,
+			Summary: "Replace the policy; fields that are not given have their defaults", Request: Policy{}, Response: Policy{}, Handler: s.serveSetPolicy,
+		},
+		{
+			Method: "POST", Path: base + "/snapshots/prune", Permission: api.SnapshotRestore, Scope: s.scope,
+			Summary: "Delete what was condemned a grace ago, and condemn what no kept point needs", Request: Choice{}, Response: api.Operation{}, Status: 202, Handler: s.servePrune,
+		},
+		{
+			Method: "POST", Path: base + "/snapshots/takeover", Permission: api.TargetManage,
+			Summary: "Go on with a chain that another appliance continued", Request: Takeover{}, Response: api.Operation{}, Status: 202, Handler: s.serveTakeover,
 		},
 		{
 			Method: "POST", Path: base + "/snapshots/verify", Permission: api.SnapshotRead, Scope: s.scope,

@@ -78,46 +78,65 @@ func label(target, epoch string, sequence int64) string {
 	return fmt.Sprintf("%s/%s/%d", target, epoch, sequence)
 }
 
-// expected asks the chain that shipped the store last what was shipped. Nothing
-// is shipped meanwhile, so that both speak of one snapshot.
+// expected asks the chain that shipped the store last what was shipped.
 func (s *Service) expected(ctx context.Context, id data.StoreID, st *store.Store) (*store.Base, store.Expected, string, error) {
-	l, err := s.line(ctx, id)
-	if err != nil {
-		return nil, store.Expected{}, "", err
-	}
-	defer s.leave(l)
-	base := st.Base()
-	if base == nil {
-		return nil, store.Expected{}, "", nil
-	}
-	known, name, err := s.known(ctx, l, id, base.Label())
-	if known == nil || err != nil {
+	const tries = 10 // while another target gets ahead
+	for range tries {
+		t, ok, err := s.labelled(ctx, st)
+		if err != nil || !ok {
+			return nil, store.Expected{}, "", err
+		}
+		base, known, err := s.agree(ctx, laneKey{id.String(), t.ID}, t, st)
+		if known != nil {
+			return base, store.Expected{Page: known.Page, File: known.File}, t.Name + " " + strconv.FormatInt(known.Sequence, 10), nil
+		}
+		if base == nil || err != nil {
+			return nil, store.Expected{}, "", err
+		}
 		base.Release()
-		return nil, store.Expected{}, "", err
+		if strings.HasPrefix(base.Label(), t.ID+"/") {
+			break
+		}
 	}
-	return base, store.Expected{Page: known.Page, File: known.File}, name + " " + strconv.FormatInt(known.Sequence, 10), nil
+	return nil, store.Expected{}, "", nil
 }
 
-// known gives what a chain knows of the snapshot of that label, if that is its
-// newest.
-func (s *Service) known(ctx context.Context, l *line, id data.StoreID, wanted string) (*chain.Known, string, error) {
+// labelled is the target that got the store's last snapshot.
+func (s *Service) labelled(ctx context.Context, st *store.Store) (targetRow, bool, error) {
+	base := st.Base()
+	if base == nil {
+		return targetRow{}, false, nil
+	}
+	defer base.Release()
 	targets, err := s.targets(ctx)
-	if err != nil {
-		return nil, "", err
+	i := slices.IndexFunc(targets, func(t targetRow) bool { return strings.HasPrefix(base.Label(), t.ID+"/") })
+	if err != nil || i < 0 {
+		return targetRow{}, false, err
 	}
-	i := slices.IndexFunc(targets, func(t targetRow) bool { return strings.HasPrefix(wanted, t.ID+"/") })
-	if i < 0 {
-		return nil, "", nil
-	}
-	c, err := s.chain(l, id, targets[i])
+	return targets[i], true, nil
+}
+
+// agree gives the store's base and what a chain knows, nil where that is not of
+// the same snapshot. Nothing is shipped there meanwhile.
+func (s *Service) agree(ctx context.Context, key laneKey, t targetRow, st *store.Store) (*store.Base, *chain.Known, error) {
+	l, err := s.lane(ctx, key)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
+	}
+	defer s.leave(l)
+	c, err := s.openChain(ctx, l, t, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	base := st.Base()
+	if base == nil {
+		return nil, nil, nil
 	}
 	known, err := c.Known()
-	if known == nil || err != nil || label(targets[i].ID, known.Epoch, known.Sequence) != wanted {
-		return nil, "", err
+	if known == nil || err != nil || label(t.ID, known.Epoch, known.Sequence) != base.Label() {
+		return base, nil, err
 	}
-	return known, targets[i].Name, nil
+	return base, known, nil
 }
 
 func (s *Service) recordScrub(ctx context.Context, r ref, result Scrubbed, findings int) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 
 	"holdfast/app/api"
@@ -16,19 +17,48 @@ type ref struct {
 	id          data.StoreID
 	slug        string
 	environment string
-	closed      error // nil for a live one
+	closed      error  // nil for a live one
+	own         string // the part of the appliance that is meant instead
 }
 
 func (r ref) String() string {
+	if r.own != "" {
+		return r.own
+	}
 	if r.environment == data.Prod {
 		return r.slug
 	}
 	return r.slug + "/" + r.environment
 }
 
+// chain is the name of what is shipped of it.
+func (r ref) chain() string {
+	if r.own != "" {
+		return r.own
+	}
+	return r.id.String()
+}
+
+// log is the store whose audit log tells of it, "" for the appliance's.
+func (r ref) log() string {
+	if r.own != "" {
+		return ""
+	}
+	return r.id.String()
+}
+
 func (s *Service) find(ctx context.Context, slug, environment string) (ref, error) {
 	id, closed, err := s.config.Tenants.Find(ctx, slug, environment)
-	return ref{id, slug, environment, closed}, err
+	return ref{id: id, slug: slug, environment: environment, closed: closed}, err
+}
+
+// named is find that also knows the parts of the appliance, whose names no tenant
+// may have.
+func (s *Service) named(ctx context.Context, slug, environment string) (ref, error) {
+	if _, ok := s.config.Own[slug]; ok && environment == data.Prod {
+		return ref{own: slug, slug: slug, environment: environment}, nil
+	}
+	return s.find(ctx, slug, environment)
 }
 
 // Shipped is the result of "snapshot now". Seq, Pages, Bytes and Files are the
@@ -55,25 +85,25 @@ type ToEach struct {
 
 // Snapshot starts shipping a live store to one target, or to all ("").
 func (s *Service) Snapshot(ctx context.Context, slug, environment, target string) (api.Operation, error) {
-	r, err := s.find(ctx, slug, environment)
+	r, err := s.named(ctx, slug, environment)
 	if err == nil {
 		err = r.closed
 	}
 	if err != nil {
 		return api.Operation{}, s.explain(err)
 	}
-	targets, err := s.chosen(ctx, target)
+	targets, err := s.allowed(ctx, r, target)
 	if err != nil {
 		return api.Operation{}, err
 	}
-	return s.config.Operations.Start(ctx, "snapshot", r.String(), r.id.String(), func(ctx context.Context, p *api.Progress) (any, error) {
+	return s.config.Operations.Start(ctx, "snapshot", r.String(), r.chain(), func(ctx context.Context, p *api.Progress) (any, error) {
 		return s.snapshot(ctx, p, r, targets)
 	})
 }
 
 // snapshot ships to each target; one that fails does not keep the others.
 func (s *Service) snapshot(ctx context.Context, p *api.Progress, r ref, targets []targetRow) (any, error) {
-	result := Shipped{Store: r.id.String()}
+	result := Shipped{Store: r.chain()}
 	var failed error
 	for i, t := range targets {
 		p.Set(ctx, int64(i), int64(len(targets)), "targets", "shipping to "+t.Name)
@@ -104,20 +134,50 @@ func kind(base bool) string {
 	return "segment"
 }
 
+// allowed are the targets that are meant and that the policy lets the store be
+// shipped to; the named one, or all of those.
+func (s *Service) allowed(ctx context.Context, r ref, name string) ([]targetRow, error) {
+	targets, err := s.chosen(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.policyOf(ctx, r.chain())
+	if err != nil {
+		return nil, err
+	}
+	var in []targetRow
+	why := ""
+	for _, t := range targets {
+		if out := p.keepsOut(t); out != "" {
+			why = out
+			continue
+		}
+		in = append(in, t)
+	}
+	if len(in) == 0 {
+		return nil, api.Errorf(http.StatusConflict, "target-not-allowed", "%s", why)
+	}
+	return in, nil
+}
+
 // ship brings one target up to the present and records it.
 func (s *Service) ship(ctx context.Context, r ref, t targetRow) (chain.Result, error) {
-	result, err := s.shipStore(ctx, r.id, t)
+	key := laneKey{r.chain(), t.ID}
+	result, err := s.deliver(ctx, key, t)
 	failure := ""
 	if err != nil {
-		failure = api.AsProblem(s.explain(err)).Detail
-		s.config.Logger.WarnContext(ctx, "a snapshot failed", "store", r.id.String(), "target", t.Name, "error", err)
+		failure = s.wording(err)
+		s.config.Logger.WarnContext(ctx, "a snapshot failed", "store", r.chain(), "target", t.Name, "error", err)
 	}
-	err = errors.Join(err, s.outcome(ctx, r.id, t.ID, failure), s.recordShip(ctx, r, t, result, err))
+	err = errors.Join(err, s.outcome(ctx, key, stateOf(err), failure), s.recordShip(ctx, r, t, result, err), s.flush(ctx))
 	return result, err
 }
 
+// wording is an error for who reads a status.
+func (s *Service) wording(err error) string { return api.AsProblem(s.explain(err)).Detail }
+
 func (s *Service) recordShip(ctx context.Context, r ref, t targetRow, result chain.Result, failed error) error {
-	e := api.Event{Action: "snapshot.create", Target: r.String(), Store: r.id.String(), Outcome: api.OK, Detail: map[string]string{"target": t.Name}}
+	e := api.Event{Action: "snapshot.create", Target: r.String(), Store: r.log(), Outcome: api.OK, Detail: map[string]string{"target": t.Name}}
 	if failed != nil {
 		e.Outcome, e.Detail["reason"] = api.Failed, api.AsProblem(s.explain(failed)).Code
 	} else {
@@ -127,33 +187,69 @@ func (s *Service) recordShip(ctx context.Context, r ref, t targetRow, result cha
 	return s.config.Recorder.Record(context.WithoutCancel(ctx), e)
 }
 
-func (s *Service) shipStore(ctx context.Context, id data.StoreID, t targetRow) (chain.Result, error) {
-	l, err := s.line(ctx, id)
+// deliver ships a chain up to the present. It waits for its turn.
+func (s *Service) deliver(ctx context.Context, key laneKey, t targetRow) (chain.Result, error) {
+	l, err := s.lane(ctx, key)
 	if err != nil {
 		return chain.Result{}, err
 	}
 	defer s.leave(l)
-	c, err := s.chain(l, id, t)
+	result, err := s.shipLane(ctx, l, t)
+	s.ended(key, err)
+	return result, err
+}
+
+// shipLane ships what came until now; what comes meanwhile makes the chain dirty
+// again.
+func (s *Service) shipLane(ctx context.Context, l *lane, t targetRow) (chain.Result, error) {
+	s.ships.take(l.key, s.now())
+	c, err := s.openChain(ctx, l, t, false)
 	if err != nil {
 		return chain.Result{}, err
 	}
+	if id, ok := l.key.store(); ok {
+		return s.shipStore(ctx, c, id, t)
+	}
+	own := s.config.Own[l.key.chain]
+	if own.Stream != nil {
+		return c.ShipStream(ctx, own.Stream, data.Position{})
+	}
+	return c.Ship(ctx, own.Pages(t.ID), nil, data.Position{})
+}
+
+// shipStore ends early when the store is asked to close: what is staged by then
+// is put the next time.
+func (s *Service) shipStore(ctx context.Context, c *chain.Chain, id data.StoreID, t targetRow) (chain.Result, error) {
 	st, err := s.config.Stores.Acquire(ctx, id)
 	if err != nil {
-		return chain.Result{}, fmt.Errorf("open store: %w", err)
+		return chain.Result{}, fmt.Errorf("open store: %w", errors.Join(err, errSource))
 	}
 	defer st.Release()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-st.Closing():
+			cancel(errClosing)
+		case <-ctx.Done():
+		}
+	}()
 	at, err := st.Position(ctx)
 	if err != nil {
-		return chain.Result{}, err
+		return chain.Result{}, errors.Join(err, errSource)
 	}
-	if l.last != t.ID { // the tap's changes are relative to another chain
-		st.Pages().MarkAll()
-	}
-	l.last = ""
-	r, err := c.Ship(ctx, st.Pages(), st.Files(), at)
+	r, err := c.Ship(ctx, st.PagesFor(t.ID), st.Files(), at)
 	if err == nil {
-		l.last = t.ID
-		st.Shipped(label(t.ID, r.Epoch, r.Sequence))
+		st.ShippedTo(t.ID, label(t.ID, r.Epoch, r.Sequence))
+	} else if errors.Is(context.Cause(ctx), errClosing) {
+		err = errors.Join(errClosing, err)
 	}
 	return r, err
 }
+
+var (
+	// errSource marks an error that the store caused, not the target.
+	errSource = errors.New("the store cannot be read")
+	// errClosing means that the store was asked to close meanwhile.
+	errClosing = errors.New("the store closes")
+)

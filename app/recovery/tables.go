@@ -39,7 +39,7 @@ CREATE TABLE shipping (
 CREATE TABLE scrubs (store TEXT PRIMARY KEY, time INTEGER NOT NULL, findings INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 `}, {Name: "points of one target", SQL: `
 CREATE INDEX snapshots_lane ON snapshots (store, target, time, bytes, pages);
-`}}
+`}, {Name: "continuous shipping", SQL: shipTables}}
 
 // targetRow is a target as the table holds it.
 type targetRow struct {
@@ -50,6 +50,13 @@ type targetRow struct {
 	SecretKey string `db:"secret_key"`
 	Created   int64  `db:"created"`
 	CreatedBy string `db:"created_by"`
+
+	Region       string `db:"region"`
+	Place        string `db:"place"`
+	StorageClass string `db:"storage_class"`
+	Health       string `db:"health"` // of the last try: "", healthy, failed
+	Why          string `db:"why"`
+	Tried        int64  `db:"tried"`
 }
 
 // snapshotRow is a snapshot that a target confirmed.
@@ -77,26 +84,29 @@ func (r snapshotRow) position() data.Position {
 	return data.Position{Incarnation: r.Incarnation, Sequence: r.Position}
 }
 
-// keep stores a confirmed snapshot; the chain may tell of it more than once.
-func (s *Service) keep(ctx context.Context, id data.StoreID, target string, r chain.Result) error {
-	row := snapshotRow{
-		Store: id.String(), Target: target, Sequence: r.Sequence, Epoch: r.Epoch, Base: r.Base, Time: r.Time.UnixMilli(),
+func rowOf(key laneKey, r chain.Result) snapshotRow {
+	return snapshotRow{
+		Store: key.chain, Target: key.target, Sequence: r.Sequence, Epoch: r.Epoch, Base: r.Base, Time: r.Time.UnixMilli(),
 		Pages: int64(r.Pages), Total: int64(r.Total), Files: int64(r.Files), Bytes: r.Bytes, Objects: int64(r.Objects),
 		Incarnation: r.Position.Incarnation, Position: r.Position.Sequence, Manifest: r.Manifest.String(),
 	}
-	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		_, err := tx.NamedExecContext(ctx, `INSERT OR REPLACE INTO snapshots
-			(store, target, sequence, epoch, base, time, pages, total, files, bytes, objects, incarnation, position, manifest) VALUES
-			(:store, :target, :sequence, :epoch, :base, :time, :pages, :total, :files, :bytes, :objects, :incarnation, :position, :manifest)`, row)
-		return err
-	})
 }
 
-// outcome keeps why the last Ship to a target failed; "" when it did not.
-func (s *Service) outcome(ctx context.Context, id data.StoreID, target, failure string) error {
-	return s.config.DB.Update(context.WithoutCancel(ctx), func(tx *sqlx.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO shipping (store, target, error, time)
-			SELECT ?, id, ?, ? FROM targets WHERE id = ?`, id.String(), failure, s.now().UnixMilli(), target)
+func insertSnapshot(ctx context.Context, tx *sqlx.Tx, row snapshotRow) error {
+	_, err := tx.NamedExecContext(ctx, `INSERT OR REPLACE INTO snapshots
+		(store, target, sequence, epoch, base, time, pages, total, files, bytes, objects, incarnation, position, manifest)
+		SELECT :store, id, :sequence, :epoch, :base, :time, :pages, :total, :files, :bytes, :objects, :incarnation, :position, :manifest
+		FROM targets WHERE id = :target`, row)
+	return err
+}
+
+// outcome keeps why the last Ship to a target failed ("" when it did not) and the
+// state that the chain is in for that.
+func (s *Service) outcome(ctx context.Context, key laneKey, state, failure string) error {
+	ctx = context.WithoutCancel(ctx)
+	return s.quietly(ctx, func(tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO shipping (store, target, error, time, state)
+			SELECT ?, id, ?, ?, ? FROM targets WHERE id = ?`, key.chain, failure, s.now().UnixMilli(), state, key.target)
 		return err
 	})
 }
@@ -126,10 +136,23 @@ func (s *Service) target(ctx context.Context, name string) (row targetRow, err e
 
 // newest is the newest snapshot of a store on each target that has one.
 func (s *Service) newest(ctx context.Context, id data.StoreID) (map[string]snapshotRow, error) {
+	return s.newestOf(ctx, id.String())
+}
+
+// newestOn is the newest sequence that this host shipped on a lane.
+func (s *Service) newestOn(ctx context.Context, key laneKey) (int64, error) {
+	newest, err := s.newestOf(ctx, key.chain)
+	return newest[key.target].Sequence, err
+}
+
+func (s *Service) newestOf(ctx context.Context, name string) (map[string]snapshotRow, error) {
 	var rows []snapshotRow
+	if err := s.flush(ctx); err != nil {
+		return nil, err
+	}
 	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
 		return tx.SelectContext(ctx, &rows, `SELECT s.* FROM snapshots s WHERE s.store = ? AND s.sequence =
-			(SELECT max(sequence) FROM snapshots WHERE store = s.store AND target = s.target)`, id.String())
+			(SELECT max(sequence) FROM snapshots WHERE store = s.store AND target = s.target)`, name)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("newest snapshots: %w", err)
@@ -142,13 +165,13 @@ func (s *Service) newest(ctx context.Context, id data.StoreID) (map[string]snaps
 }
 
 // failures is why the last Ship to each target failed, by target id.
-func (s *Service) failures(ctx context.Context, id data.StoreID) (map[string]string, error) {
+func (s *Service) failures(ctx context.Context, name string) (map[string]string, error) {
 	var rows []struct {
 		Target string `db:"target"`
 		Error  string `db:"error"`
 	}
 	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
-		return tx.SelectContext(ctx, &rows, `SELECT target, error FROM shipping WHERE store = ?`, id.String())
+		return tx.SelectContext(ctx, &rows, `SELECT target, error FROM shipping WHERE store = ?`, name)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read failures: %w", err)

@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,13 @@ type Target struct {
 	URL         string    `json:"url" doc:"s3://bucket/prefix?endpoint=...&region=... or file:///folder"`
 	Credentials bool      `json:"credentials" doc:"whether credentials are kept for it"`
 	Created     time.Time `json:"created"`
+
+	Region       string     `json:"region" doc:"where it lies, as policies name it; that of the URL where none was given"`
+	Place        string     `json:"place" doc:"two targets in one place are lost together; the host of the URL where none was given"`
+	StorageClass string     `json:"storage_class,omitempty" doc:"of S3"`
+	Health       string     `json:"health" enum:"unknown,healthy,failed" doc:"by the last use or test"`
+	Why          string     `json:"why,omitempty" doc:"why it is not healthy"`
+	Tried        *time.Time `json:"tried,omitempty" doc:"when it was last tried"`
 }
 
 // NewTarget is the body of an addition.
@@ -33,12 +41,23 @@ type NewTarget struct {
 	URL       string `json:"url"`
 	AccessKey string `json:"accessKey,omitempty"`
 	SecretKey string `json:"secretKey,omitempty"`
+
+	Region       string `json:"region,omitempty" doc:"that of the URL where it is not given"`
+	Place        string `json:"place,omitempty" doc:"the host of the URL where it is not given"`
+	StorageClass string `json:"storage_class,omitempty" doc:"of S3, as STANDARD_IA"`
 }
 
 var targetName = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$`)
 
 func (t targetRow) shown() Target {
-	return Target{Name: t.Name, URL: t.URL, Credentials: t.SecretKey != "", Created: time.UnixMilli(t.Created).UTC()}
+	shown := Target{
+		Name: t.Name, URL: t.URL, Credentials: t.SecretKey != "", Created: time.UnixMilli(t.Created).UTC(),
+		Region: t.Region, Place: t.Place, StorageClass: t.StorageClass, Health: cmp.Or(t.Health, "unknown"), Why: t.Why,
+	}
+	if t.Tried > 0 {
+		shown.Tried = moment(t.Tried)
+	}
+	return shown
 }
 
 func (n NewTarget) check() error {
@@ -54,7 +73,7 @@ func (n NewTarget) check() error {
 	if strings.HasPrefix(n.URL, "s3:") && n.SecretKey == "" {
 		return api.InvalidField("secretKey", "an S3 target needs accessKey and secretKey")
 	}
-	return nil
+	return checkWhere(n.Region, n.Place, n.StorageClass, n.URL)
 }
 
 // Add keeps a new target. data.ErrExists for a name in use; a 422 for a bad name or
@@ -69,6 +88,7 @@ func (s *Service) Add(ctx context.Context, n NewTarget) (Target, error) {
 	row := targetRow{
 		ID: system.NewID(), Name: n.Name, URL: n.URL, AccessKey: n.AccessKey, SecretKey: n.SecretKey,
 		Created: s.now().UnixMilli(), CreatedBy: data.ActorFrom(ctx).String(),
+		Region: cmp.Or(n.Region, regionOf(n.URL)), Place: cmp.Or(n.Place, placeOf(n.URL)), StorageClass: n.StorageClass,
 	}
 	if _, err := s.open(row); err != nil {
 		return Target{}, err
@@ -83,7 +103,7 @@ func (s *Service) Add(ctx context.Context, n NewTarget) (Target, error) {
 	if err != nil {
 		return Target{}, errors.Join(err, s.deleteTarget(context.WithoutCancel(ctx), row.ID))
 	}
-	return row.shown(), nil
+	return row.shown(), s.reloadTargets(ctx)
 }
 
 func (s *Service) insertTarget(ctx context.Context, row targetRow) error {
@@ -95,8 +115,8 @@ func (s *Service) insertTarget(ctx context.Context, row targetRow) error {
 		if taken > 0 {
 			return api.Errorf(409, "exists", "A target %q exists already.", row.Name).Because(data.ErrExists)
 		}
-		_, err := tx.NamedExecContext(ctx, `INSERT INTO targets (id, name, url, access_key, secret_key, created, created_by)
-			VALUES (:id, :name, :url, :access_key, :secret_key, :created, :created_by)`, row)
+		_, err := tx.NamedExecContext(ctx, `INSERT INTO targets (id, name, url, access_key, secret_key, created, created_by, region, place, storage_class)
+			VALUES (:id, :name, :url, :access_key, :secret_key, :created, :created_by, :region, :place, :storage_class)`, row)
 		return err
 	})
 	if err != nil {
@@ -108,7 +128,8 @@ func (s *Service) insertTarget(ctx context.Context, row targetRow) error {
 func (s *Service) deleteTarget(ctx context.Context, id string) error {
 	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		for _, statement := range []string{
-			`DELETE FROM shipping WHERE target = ?`, `DELETE FROM snapshots WHERE target = ?`, `DELETE FROM targets WHERE id = ?`,
+			`DELETE FROM shipping WHERE target = ?`, `DELETE FROM unshipped WHERE target = ?`, `DELETE FROM prunes WHERE target = ?`,
+			`DELETE FROM purges WHERE target = ?`, `DELETE FROM snapshots WHERE target = ?`, `DELETE FROM targets WHERE id = ?`,
 		} {
 			if _, err := tx.ExecContext(ctx, statement, id); err != nil {
 				return fmt.Errorf("remove target: %w", err)
@@ -130,7 +151,10 @@ func (s *Service) Remove(ctx context.Context, name string) error {
 	if err := s.deleteTarget(ctx, row.ID); err != nil {
 		return err
 	}
-	return s.dropStaged(row.ID)
+	if err := s.reloadTargets(ctx); err != nil {
+		return err
+	}
+	return errors.Join(s.dropLanes(ctx, func(key laneKey) bool { return key.target == row.ID }), s.dropStaged(row.ID))
 }
 
 // dropStaged removes every store's staging for a target. A chain that still
@@ -154,14 +178,11 @@ func (s *Service) Try(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := objects.Probe(ctx, store); err != nil {
-		return s.explain(err)
-	}
-	return nil
+	return s.explain(s.tryOut(ctx, row, store))
 }
 
 func (s *Service) open(row targetRow) (backup.ObjectStore, error) {
-	store, err := s.config.Open(row.URL, objects.Credentials{AccessKey: row.AccessKey, SecretKey: row.SecretKey})
+	store, err := s.config.Open(withClass(row.URL, row.StorageClass), objects.Credentials{AccessKey: row.AccessKey, SecretKey: row.SecretKey})
 	if errors.Is(err, objects.ErrURL) {
 		return nil, api.InvalidField("url", "%v", err).Because(err)
 	}

@@ -21,7 +21,7 @@ var reserved = []string{
 	"autodiscover", "backup", "cdn", "console", "dashboard", "dev", "dns", "ftp", "healthz", "holdfast", "host", "hostmaster",
 	"imap", "internal", "invalid", "isatap", "local", "localhost", "login", "mail", "metrics", "mx", "ns", "ns1", "ns2", "ns3",
 	"ns4", "oauth", "operator", "pop", "pop3", "postmaster", "prod", "readyz", "root", "security", "setup", "signin", "smtp", "ssl", "sso",
-	"static", "status", "studio", "support", "system", "t", "tenant", "tenants", "test", "trust", "v1", "webmail", "webmaster",
+	"static", "status", "studio", "support", "system", "t", "tenant", "tenants", "test", "trust", "v1", "vault", "webmail", "webmaster",
 	"wpad", "www",
 }
 

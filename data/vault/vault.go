@@ -47,8 +47,8 @@ type state struct {
 	busy    sync.WaitGroup        // verification beside the service
 	fault   atomic.Pointer[error] // damage that was found; stops the vault
 	updates updates
-	changes atomic.Uint64 // commits since it was opened
-	outer   uint32        // generation of the key that badger's own encryption stands under
+	told    atomic.Pointer[func()] // of each commit
+	outer   uint32                 // generation of the key that badger's own encryption stands under
 }
 
 func (s *state) fail(err error) error {
@@ -216,7 +216,9 @@ func (v *Vault) run(ctx context.Context, write bool, fn func(*Tx) error) error {
 	if err := guard(txn.Commit); err != nil {
 		return fmt.Errorf("commit to the vault: %w", foreign(err))
 	}
-	v.state.changes.Add(1)
+	if told := v.state.told.Load(); told != nil && ctx.Value(quietly{}) == nil {
+		(*told)()
+	}
 	return nil
 }
 
@@ -235,8 +237,17 @@ func (v *Vault) Collect(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Changes counts the commits since the vault was opened.
-func (v *Vault) Changes() uint64 { return v.state.changes.Load() }
+// Follow has fn called after each commit, to the vault or a part of it; it must
+// not block. There is one follower, the last that asked.
+func (v *Vault) Follow(fn func()) { v.state.told.Store(&fn) }
+
+type quietly struct{}
+
+// Quietly marks commits that the follower is not told of: what is lost of them
+// does no harm.
+func Quietly(ctx context.Context) context.Context {
+	return context.WithValue(ctx, quietly{}, true)
+}
 
 // Size is what the vault takes on disk, in bytes, as of the last minute.
 func (v *Vault) Size() int64 {

@@ -1,0 +1,28 @@
+package recovery
+
+// shipTables are the tables of continuous shipping, policies and pruning.
+const shipTables = `
+ALTER TABLE targets ADD COLUMN region TEXT NOT NULL DEFAULT '';
+ALTER TABLE targets ADD COLUMN place TEXT NOT NULL DEFAULT '';
+ALTER TABLE targets ADD COLUMN storage_class TEXT NOT NULL DEFAULT '';
+ALTER TABLE targets ADD COLUMN health TEXT NOT NULL DEFAULT '';
+ALTER TABLE targets ADD COLUMN why TEXT NOT NULL DEFAULT '';
+ALTER TABLE targets ADD COLUMN tried INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE shipping ADD COLUMN state TEXT NOT NULL DEFAULT '';
+CREATE TABLE unshipped (
+	store TEXT NOT NULL, target TEXT NOT NULL, since INTEGER NOT NULL,
+	PRIMARY KEY (store, target)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE snapshot_policies (store TEXT PRIMARY KEY, policy TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE prunes (
+	store TEXT NOT NULL, target TEXT NOT NULL REFERENCES targets (id) ON DELETE CASCADE,
+	time INTEGER NOT NULL, due INTEGER NOT NULL, until INTEGER NOT NULL, kept INTEGER NOT NULL,
+	condemned INTEGER NOT NULL, swept INTEGER NOT NULL, locked INTEGER NOT NULL, error TEXT NOT NULL,
+	PRIMARY KEY (store, target)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE purges (
+	store TEXT NOT NULL, target TEXT NOT NULL REFERENCES targets (id) ON DELETE CASCADE,
+	asked INTEGER NOT NULL, tried INTEGER NOT NULL, locked INTEGER NOT NULL,
+	PRIMARY KEY (store, target)
+) STRICT, WITHOUT ROWID;
+`
