@@ -15,7 +15,7 @@ type operatorRow struct {
 }
 
 func (c *cli) operator() *cobra.Command {
-	return group("operator", "Operators: the people who run this appliance", c.operatorCreate(), c.operatorList())
+	return group("operator", "Operators: the people who run this appliance", c.operatorCreate(), c.operatorList(), c.operatorRole(), c.operatorEnd())
 }
 
 func (c *cli) operatorCreate() *cobra.Command {

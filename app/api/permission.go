@@ -6,17 +6,24 @@ import "slices"
 type Permission string
 
 // The permissions. Public and Signed are no grant: the one asks for nobody, the
-// other for any signed-in actor.
+// other for any signed-in actor. A new one also gets its line in catalogue.
 const (
 	Public            Permission = "public"
 	Signed            Permission = "signed-in"
+	OperatorRead      Permission = "operator.read"
 	OperatorManage    Permission = "operator.manage"
+	MemberRead        Permission = "member.read"
 	MemberManage      Permission = "member.manage"
+	RoleManage        Permission = "role.manage"
+	AccessApprove     Permission = "access.approve"
+	ReviewRead        Permission = "review.read"
+	ReviewManage      Permission = "review.manage"
 	TenantCreate      Permission = "tenant.create"
 	TenantRead        Permission = "tenant.read"
 	EnvironmentCreate Permission = "environment.create"
 	TenantDelete      Permission = "tenant.delete"
 	DataRead          Permission = "data.read"
+	DataExport        Permission = "data.export"
 	DataWrite         Permission = "data.write"
 	SchemaManage      Permission = "schema.manage"
 	KeyManage         Permission = "key.manage"
@@ -35,29 +42,81 @@ const (
 	CustodyManage     Permission = "custody.manage"
 )
 
+// Where a permission has a meaning.
+const (
+	OnAppliance = "appliance" // not within one tenant: no tenant role can hold it
+	OnTenant    = "tenant"    // within a tenant, and for roles of the appliance in all of them
+	OnContent   = "content"   // as OnTenant, and it lets a tenant's records be seen or changed
+)
+
+// Named is a permission as it is shown to people.
+type Named struct {
+	Permission Permission `json:"name"`
+	Where      string     `json:"where" enum:"appliance,tenant,content"`
+	About      string     `json:"about"`
+}
+
+// Catalogue is the one list of the permissions that a role can hold, in the order
+// they are shown.
+func Catalogue() []Named {
+	return []Named{
+		{OperatorRead, OnAppliance, "See who operates this appliance, and with which roles."},
+		{OperatorManage, OnAppliance, "Make operators, change their roles and end them."},
+		{MemberRead, OnTenant, "See who belongs to a tenant, with which roles and since when."},
+		{MemberManage, OnTenant, "Bring people into a tenant, change their roles and end them."},
+		{RoleManage, OnTenant, "Make, change and delete a tenant's own roles."},
+		{AccessApprove, OnTenant, "Approve and refuse requests for access, and set who may decide them."},
+		{ReviewRead, OnTenant, "See access reviews and their signed reports."},
+		{ReviewManage, OnAppliance, "Start access reviews and set how often they come."},
+		{TenantCreate, OnAppliance, "Create tenants; who creates one becomes its owner."},
+		{TenantRead, OnTenant, "See a tenant's name, state, sizes and counts, never its records."},
+		{TenantDelete, OnTenant, "Delete a tenant, and bring it back while that is possible."},
+		{EnvironmentCreate, OnTenant, "Create the test and dev environments of a tenant."},
+		{DataRead, OnContent, "Read records and files, a page at a time."},
+		{DataExport, OnContent, "Take whole collections out of a store."},
+		{DataWrite, OnContent, "Import and change records."},
+		{SchemaManage, OnContent, "Create and change collections, their rules and a store's settings."},
+		{KeyManage, OnContent, "Make, rotate and revoke API keys, which reach records."},
+		{SnapshotRead, OnTenant, "See a store's snapshots and verify them."},
+		{SnapshotCreate, OnTenant, "Ship a snapshot now."},
+		{SnapshotRestore, OnContent, "Restore a store's snapshots, as another tenant too."},
+		{TargetRead, OnTenant, "See the names and states of snapshot targets."},
+		{TargetManage, OnAppliance, "Add, test and remove snapshot targets."},
+		{AuditRead, OnTenant, "Read the audit logs and check their proofs."},
+		{OperationRead, OnTenant, "See long actions and how far they are."},
+		{OperationCancel, OnTenant, "Cancel long actions."},
+		{StudioOpen, OnContent, "Open PocketBase's dashboard on a store, where all can be seen and changed."},
+		{DataErase, OnContent, "Erase records so that no restore brings them back, and see what was erased."},
+		{DisposalRead, OnAppliance, "Read certificates of disposal and the ledger of destructions."},
+		{CustodyRead, OnAppliance, "See the slots, keys and copies that guard the root key."},
+		{CustodyManage, OnAppliance, "Change slots, rotate keys, keep and purge copies of the keyring."},
+	}
+}
+
 // Permissions lists all that a role can hold, in the order they are shown.
 func Permissions() []Permission {
-	return []Permission{
-		OperatorManage, MemberManage, TenantCreate, TenantRead, TenantDelete, EnvironmentCreate,
-		DataRead, DataWrite, SchemaManage, KeyManage,
-		SnapshotRead, SnapshotCreate, SnapshotRestore,
-		TargetRead, TargetManage, AuditRead, OperationRead, OperationCancel, StudioOpen, DataErase, DisposalRead,
-		CustodyRead, CustodyManage,
+	var all []Permission
+	for _, n := range Catalogue() {
+		all = append(all, n.Permission)
 	}
+	return all
+}
+
+func (p Permission) where() string {
+	all := Catalogue()
+	if i := slices.IndexFunc(all, func(n Named) bool { return n.Permission == p }); i >= 0 {
+		return all[i].Where
+	}
+	return ""
 }
 
 // ApplianceOnly says that the permission has no meaning inside one tenant, so
-// that no tenant role can hold it. Members are among them until they are invited:
-// who adds one learns whether there is an account.
-func (p Permission) ApplianceOnly() bool {
-	switch p {
-	case OperatorManage, MemberManage, TenantCreate, TargetManage, DisposalRead, CustodyRead, CustodyManage:
-		return true
-	}
-	return false
-}
+// that no tenant role can hold it.
+func (p Permission) ApplianceOnly() bool { return p.where() == OnAppliance }
+
+// Content says that the permission lets somebody see or change a tenant's records.
+// No role of the appliance holds one within a tenant.
+func (p Permission) Content() bool { return p.where() == OnContent }
 
 // Known says whether a route may declare the permission.
-func (p Permission) Known() bool {
-	return p == Public || p == Signed || slices.Contains(Permissions(), p)
-}
+func (p Permission) Known() bool { return p == Public || p == Signed || p.where() != "" }

@@ -2,8 +2,6 @@ package identity
 
 import (
 	"context"
-	"errors"
-	"slices"
 
 	"holdfast/app/api"
 	"holdfast/data"
@@ -14,46 +12,38 @@ var (
 	_ api.Reacher    = (*Service)(nil)
 )
 
-// Authorize decides whether the actor holds the permission in the scope. The
-// local socket's actor may all; a person needs an active account and a grant; any
-// other actor is nobody here.
+// Authorize decides whether the actor holds the permission in the scope. A person
+// needs an active account and a grant; the local socket's actor owns the appliance
+// and needs a grant on a tenant like a person; any other actor is nobody here.
 func (s *Service) Authorize(ctx context.Context, actor data.Actor, p api.Permission, scope api.Scope) error {
-	if p == api.Public || actor.Kind == data.Host {
+	if p == api.Public {
 		return nil
 	}
-	if actor.Kind != data.Person {
-		return api.ErrUnauthenticated
-	}
-	st, err := s.activeStanding(ctx, actor.ID)
+	st, err := s.actorStanding(ctx, actor)
 	if err != nil || p == api.Signed {
 		return err
 	}
-	all, tenants := st.tenantsOf(p, s.now())
-	if all || (scope.Tenant == api.AnyTenant && len(tenants) > 0) ||
-		(scope.Tenant != "" && slices.Contains(tenants, scope.Tenant)) {
+	if scope.Tenant == api.AnyTenant {
+		return orForbidden(st.anywhere(p, s.now()))
+	}
+	at := scope.Tenant
+	if at == "" {
+		at = Appliance
+	}
+	ok, _ := st.allows(p, at, s.now())
+	return orForbidden(ok)
+}
+
+func orForbidden(ok bool) error {
+	if ok {
 		return nil
 	}
 	return api.ErrForbidden
 }
 
-// activeStanding gives ErrUnauthenticated for an account that is gone or not active.
-func (s *Service) activeStanding(ctx context.Context, person string) (standing, error) {
-	st, err := s.standing(ctx, person)
-	if errors.Is(err, data.ErrNotFound) || (err == nil && !st.active) {
-		return st, api.ErrUnauthenticated
-	}
-	return st, err
-}
-
 // Reach tells where the actor holds the permission, for lists that show only that.
 func (s *Service) Reach(ctx context.Context, actor data.Actor, p api.Permission) (api.Reach, error) {
-	if actor.Kind == data.Host {
-		return api.Reach{All: true}, nil
-	}
-	if actor.Kind != data.Person {
-		return api.Reach{}, api.ErrUnauthenticated
-	}
-	st, err := s.activeStanding(ctx, actor.ID)
+	st, err := s.actorStanding(ctx, actor)
 	if err != nil {
 		return api.Reach{}, err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"holdfast/app/api"
 	"holdfast/data"
 )
 
@@ -47,7 +48,25 @@ func (s *Service) endGrants(ctx context.Context, tenant string) (n int, err erro
 			tx.SelectContext(ctx, &persons, `SELECT DISTINCT person FROM grants WHERE scope = ? AND revoked = 0 ORDER BY person`, tenant))
 	})
 	for _, p := range persons {
-		err = errors.Join(err, s.RemoveMember(ctx, tenant, p))
+		err = errors.Join(err, s.endOwner(ctx, tenant, p))
 	}
 	return n, err
+}
+
+// endOwner ends the grants of one person on a tenant that is gone: nobody has to
+// be left who owns it.
+func (s *Service) endOwner(ctx context.Context, tenant, person string) error {
+	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE grants SET revoked = ?, revoked_by = ? WHERE person = ? AND scope = ? AND revoked = 0`,
+			millis(s.now()), data.ActorFrom(ctx).String(), person, tenant)
+		if err == nil {
+			_, err = tx.ExecContext(ctx, `DELETE FROM memberships WHERE person = ? AND tenant = ?`, person, tenant)
+		}
+		return err
+	})
+	s.grants.forget()
+	if err != nil {
+		return fmt.Errorf("end grants: %w", err)
+	}
+	return s.record(ctx, "member.remove", person, api.OK, map[string]string{"scope": tenant})
 }

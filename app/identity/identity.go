@@ -12,6 +12,7 @@ import (
 
 	"holdfast/app/api"
 	"holdfast/data"
+	"holdfast/data/system"
 )
 
 // Tenants is what identity asks of the tenants.
@@ -55,6 +56,7 @@ type Config struct {
 type Service struct {
 	config   Config
 	grants   *grantCache
+	builtins builtins
 	sessions *sessions
 	keys     *keyCache
 	pending  *pendings
@@ -79,11 +81,16 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	if err := c.DB.Migrate(ctx, "identity", migrations); err != nil {
 		return nil, fmt.Errorf("new identity: %w", err)
 	}
-	if err := c.DB.Migrate(ctx, "identity-sign-in", signInMigrations); err != nil {
-		return nil, fmt.Errorf("new identity: %w", err)
+	for _, m := range []struct {
+		room  string
+		steps []system.Migration
+	}{{"identity-sign-in", signInMigrations}, {"access", accessMigrations}} {
+		if err := c.DB.Migrate(ctx, m.room, m.steps); err != nil {
+			return nil, fmt.Errorf("new identity: %w", err)
+		}
 	}
 	s := &Service{
-		config: c, grants: newGrantCache(), keys: newKeyCache(), pending: newPendings(c.Clock),
+		config: c, grants: newGrantCache(), builtins: newBuiltins(), keys: newKeyCache(), pending: newPendings(c.Clock),
 		sessions: newSessions(c.Sessions, c.Clock), hasher: newHasher(c.PasswordCost),
 		accounts: newBackoff(accountPolicy, c.Clock), origins: newBackoff(addressPolicy, c.Clock),
 		asked: newBackoff(challengePolicy, c.Clock),

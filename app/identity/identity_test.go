@@ -175,10 +175,10 @@ func (h *house) owner(email string) Operator {
 // member makes a person who owns the tenants with these ids and nothing else.
 func (h *house) member(email string, tenants ...string) Operator {
 	h.t.Helper()
-	o := h.owner(email)
-	st, err := h.standing(bg, o.ID)
+	n := NewPerson{Email: email, Name: "Some One", Password: goodPassword}
+	id, err := h.newAccount(bg, n)
 	must(h.t, err)
-	must(h.t, h.RevokeGrant(bg, st.grants[0].ID))
+	o := Operator{Person: Person{ID: id, Email: email, Name: n.Name}}
 	for _, tenant := range tenants {
 		_, err := h.Grant(bg, Grant{Person: o.ID, Role: Owner, Scope: tenant})
 		must(h.t, err)

@@ -20,8 +20,18 @@ var matrix = map[string]struct{ guest, stranger, member, owner int }{
 	"GET /api/v1/operators":                        {401, 403, 403, 200},
 	"POST /api/v1/operators":                       {401, 403, 403, 422},
 	"GET /api/v1/tenants/{slug}/members":           {401, 403, 200, 200},
-	"POST /api/v1/tenants/{slug}/members":          {401, 403, 403, 422},
-	"DELETE /api/v1/tenants/{slug}/members/{id}":   {401, 403, 403, 404},
+	"PATCH /api/v1/operators/{id}":                 {401, 403, 403, 422},
+	"DELETE /api/v1/operators/{id}":                {401, 403, 403, 404},
+	"POST /api/v1/tenants/{slug}/members":          {401, 403, 422, 422},
+	"PATCH /api/v1/tenants/{slug}/members/{id}":    {401, 403, 422, 422},
+	"DELETE /api/v1/tenants/{slug}/members/{id}":   {401, 403, 404, 404},
+	"DELETE /api/v1/tenants/{slug}/grants/{id}":    {401, 403, 404, 404},
+	"GET /api/v1/permissions":                      {401, 200, 200, 200},
+	"GET /api/v1/roles":                            {401, 200, 200, 200},
+	"GET /api/v1/tenants/{slug}/roles":             {401, 403, 200, 200},
+	"POST /api/v1/tenants/{slug}/roles":            {401, 403, 422, 422},
+	"PUT /api/v1/tenants/{slug}/roles/{role}":      {401, 403, 422, 422},
+	"DELETE /api/v1/tenants/{slug}/roles/{role}":   {401, 403, 404, 404},
 	"GET /api/v1/stores/{slug}/{env}/keys":         {401, 403, 200, 200},
 	"POST /api/v1/stores/{slug}/{env}/keys":        {401, 403, 422, 422},
 	"DELETE /api/v1/stores/{slug}/{env}/keys/{id}": {401, 403, 404, 404},
@@ -43,7 +53,7 @@ func TestEveryRouteWithEveryCaller(t *testing.T) {
 			t.Errorf("%s has no line in the matrix", name)
 			continue
 		}
-		path := strings.NewReplacer("{slug}", "acme", "{env}", "prod", "{id}", "none", "{session}", "none").Replace(r.Path)
+		path := strings.NewReplacer("{slug}", "acme", "{env}", "prod", "{id}", "none", "{session}", "none", "{role}", "none").Replace(r.Path)
 		for who, status := range map[string]int{"owner": want.owner, "member": want.member, "stranger": want.stranger} {
 			w := h.browser().signIn(who+"@example.com").send(r.Method, path, emptyBody(r))
 			if w.Code != status {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
+	"time"
 
 	"holdfast/app/api"
 	"holdfast/data"
@@ -19,34 +19,42 @@ type Me struct {
 
 // MyGrant is one role. Scope is "appliance" or a tenant's slug.
 type MyGrant struct {
-	Role  string `json:"role"`
-	Scope string `json:"scope"`
+	Role        string           `json:"role"`
+	Scope       string           `json:"scope"`
+	Until       *time.Time       `json:"until,omitempty"`
+	Glass       bool             `json:"glass,omitempty" doc:"came of an access request; each use is recorded"`
+	Permissions []api.Permission `json:"permissions" doc:"what the role allows in its scope"`
 }
 
 // me describes an actor that may sign in.
 func (s *Service) me(ctx context.Context, actor data.Actor) (Me, error) {
-	if actor.Kind == data.Host {
-		return Me{Grants: []MyGrant{{Owner, Appliance}}, Permissions: api.Permissions()}, nil
-	}
-	row, err := s.personByID(ctx, actor.ID)
+	st, err := s.actorStanding(ctx, actor)
 	if err != nil {
 		return Me{}, err
 	}
-	st, err := s.activeStanding(ctx, actor.ID)
-	if err != nil {
-		return Me{}, err
+	me := Me{Grants: []MyGrant{}, Permissions: []api.Permission{}}
+	if actor.Kind == data.Person {
+		row, err := s.personByID(ctx, actor.ID)
+		if err != nil {
+			return Me{}, err
+		}
+		p := row.person()
+		me.Person = &p
 	}
-	p := row.person()
-	me := Me{Person: &p, Grants: []MyGrant{}, Permissions: []api.Permission{}}
 	for _, g := range st.grants {
 		if err := s.addGrant(ctx, &me, g); err != nil {
 			return Me{}, err
 		}
 	}
+	for _, p := range api.Permissions() {
+		if st.anywhere(p, s.now()) {
+			me.Permissions = append(me.Permissions, p)
+		}
+	}
 	return me, nil
 }
 
-func (s *Service) addGrant(ctx context.Context, me *Me, g Grant) error {
+func (s *Service) addGrant(ctx context.Context, me *Me, g heldGrant) error {
 	if !g.at(s.now()) {
 		return nil
 	}
@@ -61,12 +69,7 @@ func (s *Service) addGrant(ctx context.Context, me *Me, g Grant) error {
 		}
 		scope = slug
 	}
-	me.Grants = append(me.Grants, MyGrant{g.Role, scope})
-	for _, p := range api.Permissions() {
-		if allows(g.Role, g.Scope, p) && !slices.Contains(me.Permissions, p) {
-			me.Permissions = append(me.Permissions, p)
-		}
-	}
+	me.Grants = append(me.Grants, MyGrant{Role: g.Role, Scope: scope, Until: moment(millis(g.Until)), Glass: g.Glass, Permissions: list(g.allow)})
 	return nil
 }
 

@@ -13,18 +13,22 @@ func TestMembers(t *testing.T) {
 	h := newHouse(t)
 	h.owner("ada@example.com")
 	b := h.browser().signIn("ada@example.com")
-	mia := decode[Member](t, b.want(201, "POST", membersPath, `{"email":"Mia@example.com","name":"Mia","password":"`+goodPassword+`"}`))
+	mia := decode[Member](t, b.want(201, "POST", membersPath, `{"email":"Mia@example.com","name":"Mia","role":"owner","password":"`+goodPassword+`"}`))
 	equal(t, "role", mia.Role, Owner)
 	m := h.browser().signIn("mia@example.com")
 	me := decode[Me](t, m.want(200, "GET", "/api/v1/session", ""))
-	equal(t, "grants", len(me.Grants) == 1 && me.Grants[0] == MyGrant{"owner", "acme"}, true)
+	equal(t, "grants", len(me.Grants) == 1 && me.Grants[0].Role+" "+me.Grants[0].Scope == "owner acme", true)
 	m.want(200, "GET", keysPath, "")
 	m.want(403, "GET", "/api/v1/stores/beta/prod/keys", "")
 	equal(t, "listed", decode[api.Page[Member]](t, m.want(200, "GET", membersPath, "")).Total, 1)
 	m.want(403, "GET", "/api/v1/tenants/beta/members", "")
-	m.want(403, "POST", membersPath, `{"email":"eve@example.com","password":"`+goodPassword+`"}`)
+	m.want(422, "POST", membersPath, `{"email":"eve@example.com","password":"`+goodPassword+`"}`) // makes no accounts
 
+	equal(t, "last owner", codeOf(t, b.want(409, "DELETE", membersPath+"/"+mia.ID, "")), "last-owner")
+	zoe := h.member("zoe@example.com")
+	m.want(201, "POST", membersPath, `{"email":"zoe@example.com","role":"owner","why":"second owner"}`)
 	b.want(204, "DELETE", membersPath+"/"+mia.ID, "")
+	equal(t, "last owner", codeOf(t, b.want(409, "DELETE", membersPath+"/"+zoe.ID, "")), "last-owner")
 	m.want(403, "GET", keysPath, "")
 	m.want(200, "GET", "/api/v1/session", "")
 	b.want(404, "DELETE", membersPath+"/"+mia.ID, "")
@@ -36,13 +40,13 @@ func TestMemberWithAnAccount(t *testing.T) {
 	h.owner("ada@example.com")
 	h.member("mia@example.com", acme.Tenant)
 	b := h.browser().signIn("ada@example.com")
-	equal(t, "twice", codeOf(t, b.want(409, "POST", membersPath, `{"email":"mia@example.com"}`)), "exists")
+	equal(t, "twice", codeOf(t, b.want(409, "POST", membersPath, `{"email":"mia@example.com","role":"owner"}`)), "exists")
 	const beta = "/api/v1/tenants/beta/members"
 	b.want(422, "POST", beta, `{"email":"mia@example.com","password":"`+goodPassword+`x"}`)
 	b.want(422, "POST", beta, `{"email":"mia@example.com","role":"god"}`)
 	b.want(422, "POST", beta, `{"email":"new@example.com"}`) // a new account needs a password
 	b.want(422, "POST", beta, `{"email":"no address","password":"`+goodPassword+`"}`)
-	b.want(201, "POST", beta, `{"email":"mia@example.com"}`)
+	b.want(201, "POST", beta, `{"email":"mia@example.com","role":"developer"}`)
 	h.browser().signIn("mia@example.com").want(200, "GET", "/api/v1/stores/beta/prod/keys", "")
 }
 

@@ -2,11 +2,8 @@ package identity
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
-
-	"github.com/jmoiron/sqlx"
 
 	"holdfast/app/api"
 	"holdfast/data"
@@ -14,7 +11,7 @@ import (
 
 // Routes are the capability over REST.
 func (s *Service) Routes() []api.Route {
-	return slices.Concat(s.keyRoutes(), s.memberRoutes(), s.signInRoutes(), s.factorRoutes(), s.sessionRoutes(), []api.Route{
+	return slices.Concat(s.keyRoutes(), s.memberRoutes(), s.roleRoutes(), s.operatorRoutes(), s.signInRoutes(), s.factorRoutes(), s.sessionRoutes(), []api.Route{
 		{
 			Method: http.MethodPost, Path: "/api/v1/setup", Permission: api.Public,
 			Summary: "Make the first operator with a setup link, and sign in",
@@ -30,14 +27,6 @@ func (s *Service) Routes() []api.Route {
 		{
 			Method: http.MethodPost, Path: "/api/v1/session/password", Permission: api.Signed, Request: PasswordChange{},
 			Summary: "Change one's password; all other sessions end", Assurance: api.Bare, Handler: s.servePasswordChange,
-		},
-		{
-			Method: http.MethodGet, Path: "/api/v1/operators", Permission: api.OperatorManage, Paged: true,
-			Summary: "List operators; filter is text in address or name", Response: api.Page[Operator]{}, Handler: s.serveOperators,
-		},
-		{
-			Method: http.MethodPost, Path: "/api/v1/operators", Permission: api.OperatorManage, Assurance: api.Fresh, Summary: "Make an operator",
-			Request: NewOperator{}, Response: Operator{}, Status: http.StatusCreated, Handler: s.serveNewOperator,
 		},
 	})
 }
@@ -69,7 +58,7 @@ func (s *Service) serveSetup(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.origins.forgive(address)
 	ctx := data.WithActor(r.Context(), data.Actor{Kind: data.Person, ID: p.ID})
-	if err := s.recordOperator(ctx, "setup", p.ID); err != nil {
+	if err := s.recordOperator(ctx, "setup", p.ID, Owner); err != nil {
 		return err
 	}
 	if err := s.signIn(w, r, p, BySetupLink); err != nil {
@@ -79,8 +68,8 @@ func (s *Service) serveSetup(w http.ResponseWriter, r *http.Request) error {
 }
 
 // recordOperator records a new operator, or takes the account back.
-func (s *Service) recordOperator(ctx context.Context, action, person string) error {
-	err := s.record(ctx, action, person, api.OK, map[string]string{"role": Owner, "scope": Appliance})
+func (s *Service) recordOperator(ctx context.Context, action, person, role string) error {
+	err := s.record(ctx, action, person, api.OK, map[string]string{"role": role, "scope": Appliance})
 	return s.orUndo(ctx, err, `DELETE FROM persons WHERE id = ?`, person)
 }
 
@@ -95,62 +84,4 @@ func (s *Service) serveSignOut(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return api.NoContent(w)
-}
-
-// CreateOperator makes a person with a role on the appliance.
-func (s *Service) CreateOperator(ctx context.Context, n NewOperator) (Operator, error) {
-	if n.Role == "" {
-		n.Role = Owner
-	}
-	wrong := n.clean()
-	if n.Role != Owner {
-		wrong = append(wrong, api.FieldError{Field: "role", Message: `the one role so far is "owner"`})
-	}
-	if len(wrong) > 0 {
-		return Operator{}, api.Invalid(wrong...)
-	}
-	hash, err := s.hasher.hash(ctx, n.Password)
-	if err != nil {
-		return Operator{}, err
-	}
-	p, err := s.addOwner(ctx, n.NewPerson, hash, "")
-	if err != nil {
-		return Operator{}, err
-	}
-	if err := s.recordOperator(ctx, "operator.create", p.ID); err != nil {
-		return Operator{}, err
-	}
-	return s.operator(ctx, p.ID)
-}
-
-func (s *Service) serveNewOperator(w http.ResponseWriter, r *http.Request) error {
-	var in NewOperator
-	if err := api.Read(r, &in); err != nil {
-		return err
-	}
-	made, err := s.CreateOperator(r.Context(), in)
-	if err != nil {
-		return err
-	}
-	return api.Respond(w, http.StatusCreated, made)
-}
-
-func (s *Service) serveOperators(w http.ResponseWriter, r *http.Request) error {
-	page, err := api.ReadPage(r)
-	if err != nil {
-		return err
-	}
-	list, err := s.operators(r.Context(), page)
-	if err != nil {
-		return err
-	}
-	return api.Respond(w, http.StatusOK, list)
-}
-
-func (s *Service) operator(ctx context.Context, id string) (Operator, error) {
-	var row operatorRow
-	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
-		return oneRow(tx.GetContext(ctx, &row, selectOperators+` WHERE p.id = ?`, Appliance, id))
-	})
-	return row.operator(), errors.Join(err)
 }

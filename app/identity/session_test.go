@@ -33,7 +33,7 @@ func TestSetupOnce(t *testing.T) {
 		`{"token":"`+token+`","email":"a@b.example","name":"","password":"short"}`)), "invalid")
 	me := decode[Me](t, b.want(201, "POST", "/api/v1/setup", body(token)))
 	equal(t, "email", me.Person.Email, "ada@example.com")
-	equal(t, "grant", me.Grants[0], MyGrant{"owner", "appliance"})
+	equal(t, "grant", me.Grants[0].Role+" "+me.Grants[0].Scope, "owner appliance")
 	b.want(200, "GET", "/api/v1/session", "")
 	h.browser().want(403, "POST", "/api/v1/setup", body(token))
 	needed, err = h.SetupNeeded(bg)

@@ -83,7 +83,7 @@ func (s *Service) claim(ctx context.Context, token string, n NewPerson) (Person,
 	if err != nil {
 		return Person{}, err
 	}
-	return s.addOwner(ctx, n, hash, token)
+	return s.addOperator(ctx, n, Owner, hash, token)
 }
 
 // errSetupLink is one answer for used, old and invented links.
@@ -104,12 +104,12 @@ func (s *Service) setupLinkValid(ctx context.Context, token string) error {
 	return ifTrue(!valid, errSetupLink())
 }
 
-// addOwner makes a person with the appliance's owner role. With a token, it
+// addOperator makes a person with a role on the appliance. With a token, it
 // uses that link up in the same transaction.
-func (s *Service) addOwner(ctx context.Context, n NewPerson, hash, token string) (Person, error) {
+func (s *Service) addOperator(ctx context.Context, n NewPerson, role, hash, token string) (Person, error) {
 	p := Person{system.NewID(), n.Email, n.Name}
 	now := s.now()
-	grant := Grant{ID: system.NewID(), Person: p.ID, Role: Owner, Scope: Appliance, From: now, Why: "setup"}
+	grant := Grant{ID: system.NewID(), Person: p.ID, Role: role, Scope: Appliance, From: now}
 	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		if token != "" {
 			if err := useSetupLink(ctx, tx, token, now); err != nil {
@@ -123,7 +123,7 @@ func (s *Service) addOwner(ctx context.Context, n NewPerson, hash, token string)
 	})
 	s.grants.forget()
 	if err != nil {
-		return p, fmt.Errorf("add owner: %w", err)
+		return p, fmt.Errorf("add operator: %w", err)
 	}
 	return p, nil
 }

@@ -48,12 +48,12 @@ func (s *Service) importRoutes(collection string) []api.Route {
 			},
 		},
 		{
-			Method: "GET", Path: collection + "/export", Permission: api.DataRead, Status: 200, Produces: "application/jsonl",
+			Method: "GET", Path: collection + "/export", Permission: api.DataExport, Status: 200, Produces: "application/jsonl",
 			Summary: "Export a collection", Handler: s.serveExport,
 			Query: []api.Param{{Name: "format", Summary: "csv, jsonl or json", Example: "jsonl"}},
 		},
 		{
-			Method: "GET", Path: storePath + "/export", Permission: api.DataRead, Status: 200, Produces: "application/jsonl",
+			Method: "GET", Path: storePath + "/export", Permission: api.DataExport, Status: 200, Produces: "application/jsonl",
 			Summary: "Export every collection as JSON lines, each with its @collection", Handler: s.serveExportAll,
 		},
 	}
