@@ -1,91 +1,13 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 )
-
-type targetRow struct {
-	Name    string `json:"name"`
-	URL     string `json:"url"`
-	Created string `json:"created,omitempty"`
-}
-
-func (c *cli) target() *cobra.Command {
-	return group("target", "Targets: where snapshots are shipped to", c.targetAdd(), c.targetList(), c.targetTest(), c.targetRemove())
-}
-
-func (c *cli) targetAdd() *cobra.Command {
-	var stdin bool
-	cmd := &cobra.Command{Use: "add NAME URL", Short: "Add s3://bucket/prefix?endpoint=URL&region=R or file:///dir",
-		Long: "Adds a target. For S3 the credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,\nor from standard input (two lines: access key, secret key) with --credentials-stdin.", Args: usage(cobra.ExactArgs(2))}
-	cmd.Flags().BoolVar(&stdin, "credentials-stdin", false, "read access key and secret key from standard input, a line each")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		access, secret, err := c.credentials(stdin)
-		if err != nil {
-			return err
-		}
-		return c.with(cmd.Context(), func(cl *client) error {
-			var t targetRow
-			body := map[string]string{"name": args[0], "url": args[1], "accessKey": access, "secretKey": secret}
-			if err := cl.call(cmd.Context(), "POST", "/api/v1/targets", body, &t); err != nil {
-				return err
-			}
-			return c.object(t, "target %s added: %s", t.Name, t.URL)
-		})
-	}
-	return cmd
-}
-
-func (c *cli) credentials(stdin bool) (access, secret string, err error) {
-	if !stdin {
-		return os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY"), nil
-	}
-	s, err := c.secret()
-	if err != nil {
-		return "", "", err
-	}
-	access, secret, ok := strings.Cut(s, "\n")
-	if !ok {
-		return "", "", fmt.Errorf("%w: want two lines: access key, secret key", errUsage)
-	}
-	return strings.TrimSpace(access), strings.TrimSpace(secret), nil
-}
-
-func (c *cli) targetList() *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "List targets", Args: usage(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error {
-		return c.with(cmd.Context(), func(cl *client) error {
-			items, err := all[targetRow](cmd.Context(), cl, "/api/v1/targets")
-			if err != nil {
-				return err
-			}
-			return table(c, items, "NAME URL", func(t targetRow) []any { return []any{t.Name, t.URL} })
-		})
-	}}
-}
-
-func (c *cli) targetTest() *cobra.Command {
-	return c.targetCall("test NAME", "Write, read and delete a probe object", "POST", "/test", "target %s works")
-}
-
-func (c *cli) targetRemove() *cobra.Command {
-	return c.targetCall("remove NAME", "Forget a target; what it holds stays there", "DELETE", "", "target %s removed")
-}
-
-func (c *cli) targetCall(use, short, method, suffix, sentence string) *cobra.Command {
-	return &cobra.Command{Use: use, Short: short, Args: usage(cobra.ExactArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
-		return c.with(cmd.Context(), func(cl *client) error {
-			if err := cl.call(cmd.Context(), method, "/api/v1/targets/"+args[0]+suffix, nil, nil); err != nil {
-				return err
-			}
-			return c.object(map[string]any{"name": args[0], "ok": true}, sentence, args[0])
-		})
-	}}
-}
 
 type snapshotRow struct {
 	Store  string `json:"store"`
@@ -99,15 +21,21 @@ type snapshotRow struct {
 }
 
 type snapshotStatusRow struct {
-	Target string `json:"target"`
-	Seq    int64  `json:"seq"`
-	Time   string `json:"time"`
-	Dirty  int64  `json:"dirtyPages"`
-	Error  string `json:"error,omitempty"`
+	Target string  `json:"target"`
+	State  string  `json:"state"`
+	Seq    int64   `json:"seq"`
+	Time   string  `json:"time"`
+	Lag    float64 `json:"lag_seconds"`
+	Dirty  int64   `json:"dirtyPages"`
+	Staged int64   `json:"staged_bytes"`
+	Why    string  `json:"why,omitempty"`
+	Error  string  `json:"error,omitempty"`
 }
 
 func (c *cli) snapshot() *cobra.Command {
-	return group("snapshot", "Snapshots of a tenant's store", c.snapshotNow(), c.snapshotStatus(), c.snapshotList(), c.snapshotVerify())
+	return group("snapshot", "Snapshots of a tenant's store; \"system\" and \"vault\" are the appliance's own",
+		c.snapshotNow(), c.snapshotStatus(), c.snapshotOverview(), c.snapshotList(), c.snapshotVerify(),
+		c.snapshotPolicy(), c.snapshotPrune(), c.snapshotTakeover())
 }
 
 func (c *cli) snapshotNow() *cobra.Command {
@@ -156,8 +84,8 @@ func (c *cli) snapshotStatus() *cobra.Command {
 			if err := cl.call(cmd.Context(), "GET", path+"/snapshots/status", nil, &status); err != nil {
 				return err
 			}
-			return table(c, status.Targets, "TARGET SEQ TIME WAITING ERROR", func(s snapshotStatusRow) []any {
-				return []any{s.Target, s.Seq, s.Time, s.Dirty, s.Error}
+			return table(c, status.Targets, "TARGET STATE SEQ TIME LAG WHY", func(s snapshotStatusRow) []any {
+				return []any{s.Target, s.State, s.Seq, s.Time, fmt.Sprintf("%.1f s", s.Lag), cmp.Or(s.Error, s.Why)}
 			})
 		})
 	}}

@@ -29,6 +29,8 @@ type Config struct {
 	MemoryBudget   size          // what open stores may take together; default a quarter of the machine's memory
 	QueryTimeout   time.Duration // what one query of a store may take; default 10 seconds
 	MaxUpload      size          // the largest upload, within its fields' limits; default 4 GiB
+
+	serves bool // stores are shipped by themselves
 }
 
 // DefaultConfig is what holdfast runs with when nothing is said.

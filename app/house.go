@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"holdfast/app/api"
@@ -38,6 +39,7 @@ type house struct {
 	rekeys     *rekeys
 	scrubs     *scrubs
 	disposal   *disposal.Service
+	shipping   atomic.Pointer[recovery.Service] // once it is to be told of commits
 	studio     *studio.Service
 	router     *api.Router
 	refusals   *refusals
@@ -55,6 +57,9 @@ func openHouse(ctx context.Context, a *Appliance, o opened) (*house, error) {
 		if err := open(ctx, a); err != nil {
 			return nil, errors.Join(err, h.close())
 		}
+	}
+	if err := h.startShipping(ctx, a.config.serves); err != nil {
+		return nil, errors.Join(err, h.close())
 	}
 	h.startClock(a.logger, a.now)
 	return h, nil
@@ -78,14 +83,14 @@ func (h *house) openGround(ctx context.Context, a *Appliance) (err error) {
 		return fmt.Errorf("open the vault: %w", err)
 	}
 	h.opened(h.vault.Close)
-	h.system, err = system.Open(ctx, system.Config{Dir: a.folder.path, Keys: h.ring.Source(keys.System, keys.Pages)})
+	h.system, err = system.Open(ctx, system.Config{Dir: a.folder.path, Keys: h.ring.Source(keys.System, keys.Pages), OnCommit: h.systemChanged})
 	if err != nil {
 		return fmt.Errorf("open the system database: %w", err)
 	}
 	h.opened(h.system.Close)
 	h.pool, err = store.New(store.Config{
 		Dir: a.folder.in("stores"), Keys: storeKeys{h.ring}, Clock: a.now, Logger: a.logger,
-		OnCommit:     func(id data.StoreID) { h.audit.Nudge(id) },
+		OnCommit:     h.changed,
 		MemoryBudget: int64(a.config.MemoryBudget), MaxUpload: int64(a.config.MaxUpload),
 		QueryTimeout: a.config.QueryTimeout,
 	})
@@ -143,6 +148,7 @@ func (h *house) startClock(logger *slog.Logger, now func() time.Time) {
 	h.clock.every(time.Minute, "tenants past their undelete window", h.tenants.Sweep)
 	h.clock.every(time.Minute, "ledger of destructions", h.disposal.Sweep)
 	h.clock.every(time.Minute, "idle chains", h.recovery.Sweep)
+	h.clock.every(10*time.Minute, "old snapshots", h.recovery.SweepPrunes)
 	h.clock.every(10*time.Minute, "copies of the keys", h.custody.Sweep)
 	h.clock.every(time.Minute, "sessions and links", func(ctx context.Context, _ time.Time) error { return h.identity.Sweep(ctx) })
 	h.clock.every(10*time.Minute, "keys that are to be replaced", h.rekeys.Sweep)

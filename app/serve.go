@@ -44,6 +44,7 @@ func (c *cli) runServer(ctx context.Context) error {
 	if err := keepOutOfDumps(); err != nil {
 		return fmt.Errorf("keep keys out of crash dumps: %w", err)
 	}
+	c.config.serves = true
 	a, err := OpenAppliance(ctx, c.config, serverLogger(c.stderr))
 	if err != nil {
 		return err
