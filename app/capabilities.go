@@ -77,7 +77,7 @@ func (h *house) openRecovery(ctx context.Context, a *Appliance) (err error) {
 		Segments: func(id data.StoreID) data.KeySource { return h.ring.Source(keys.Owner(id.String()), keys.Segments) },
 		Archive:  func(id data.StoreID) data.KeySource { return h.ring.Archive(keys.Owner(id.String()), keys.Segments) },
 		Ledger:   h.disposal, Own: h.ownChains(), Live: h.liveStores, Slug: h.slugOf,
-		Staging:  a.folder.in("staging", "chains"), Clock: a.now, Logger: a.logger,
+		Staging: a.folder.in("staging", "chains"), Clock: a.now, Logger: a.logger,
 	})
 	if err != nil {
 		return err
