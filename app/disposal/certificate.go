@@ -2,15 +2,13 @@ package disposal
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
-
+	"holdfast/app/api/signed"
 	"holdfast/data"
 )
 
@@ -97,7 +95,7 @@ var cannotPromise = []string{
 }
 
 // text is the certificate's one spelling.
-func (c Certificate) text() ([]byte, error) { return canonical(c) }
+func (c Certificate) text() ([]byte, error) { return signed.Text(c) }
 
 // ParseCertificate reads a certificate in its one spelling: ErrCertificate for any
 // other bytes, data.ErrNewer for a later format.
@@ -130,30 +128,12 @@ func CheckCertificate(certificate, signature []byte, verifierKey string) (Certif
 	if err != nil {
 		return Certificate{}, err
 	}
-	v, err := note.NewVerifier(strings.TrimSpace(verifierKey))
+	name, err := signed.Check(certificate, signature, verifierKey)
 	if err != nil {
-		return Certificate{}, fmt.Errorf("%w: the verifier key: %w", ErrCertificate, err)
+		return Certificate{}, fmt.Errorf("%w: %w", ErrCertificate, err)
 	}
-	if !strictSignature(signature) {
-		return Certificate{}, fmt.Errorf("%w: the signature file is not one line as it was made", ErrCertificate)
-	}
-	signed := append(append(bytes.Clone(certificate), '\n', '\n'), signature...)
-	if _, err := note.Open(signed, note.VerifierList(v)); err != nil {
-		return Certificate{}, fmt.Errorf("%w: the signature does not hold: %w", ErrCertificate, err)
-	}
-	if c.Appliance != v.Name() {
-		return Certificate{}, fmt.Errorf("%w: it is of %q, the key is %q's", ErrCertificate, c.Appliance, v.Name())
+	if c.Appliance != name {
+		return Certificate{}, fmt.Errorf("%w: it is of %q, the key is %q's", ErrCertificate, c.Appliance, name)
 	}
 	return c, nil
-}
-
-// strictSignature refuses other spellings of the same signature.
-func strictSignature(b []byte) bool {
-	line, ok := strings.CutSuffix(string(b), "\n")
-	fields := strings.Split(line, " ")
-	if !ok || strings.Contains(line, "\n") || len(fields) != 3 {
-		return false
-	}
-	_, err := base64.StdEncoding.Strict().DecodeString(fields[2])
-	return err == nil
 }

@@ -133,18 +133,6 @@ func TestEachByteCounts(t *testing.T) {
 	}
 }
 
-func TestCanonical(t *testing.T) {
-	got, err := canonicalJSON([]byte(" { \"b\" : [ 1, \"\\u00e9<\\u2028\" ], \"a\":null } "))
-	if err != nil || string(got) != `{"a":null,"b":[1,"é< "]}` {
-		t.Errorf("%s %v", got, err)
-	}
-	for _, bad := range []string{"1.5", "1e3", "-0", "{} {}", "{", `{"a":0.1}`} {
-		if _, err := canonicalJSON([]byte(bad)); err == nil {
-			t.Errorf("%s passed", bad)
-		}
-	}
-}
-
 func TestObjectNames(t *testing.T) {
 	hash := strings.Repeat("0a", 32)
 	name := objectName("deadbeef", 17, hash)
@@ -232,19 +220,6 @@ func FuzzParseObjectName(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name string) {
 		if hash, err := parseObjectName("deadbeef", name); err == nil && !strings.HasSuffix(name, hash) {
 			t.Errorf("%q gave %s", name, hash)
-		}
-	})
-}
-
-func FuzzCanonical(f *testing.F) {
-	f.Add([]byte(`{"b":[1,"é"],"a":null}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		once, err := canonicalJSON(b)
-		if err != nil {
-			return
-		}
-		if twice, err := canonicalJSON(once); err != nil || !bytes.Equal(once, twice) {
-			t.Errorf("%q became %q (%v)", once, twice, err)
 		}
 	})
 }
