@@ -40,6 +40,8 @@ const (
 	DisposalRead      Permission = "disposal.read"
 	CustodyRead       Permission = "custody.read"
 	CustodyManage     Permission = "custody.manage"
+	DrillRun          Permission = "drill.run"
+	DoctorRead        Permission = "doctor.read"
 )
 
 // Where a permission has a meaning.
@@ -80,6 +82,7 @@ func Catalogue() []Named {
 		{SnapshotRead, OnTenant, "See a store's snapshots and verify them."},
 		{SnapshotCreate, OnTenant, "Ship a snapshot now."},
 		{SnapshotRestore, OnContent, "Restore a store's snapshots, as another tenant too."},
+		{DrillRun, OnTenant, "Try a restore into scratch and measure it, and make reports of drills."},
 		{TargetRead, OnTenant, "See the names and states of snapshot targets."},
 		{TargetManage, OnAppliance, "Add, test and remove snapshot targets."},
 		{AuditRead, OnTenant, "Read the audit logs and check their proofs."},
@@ -90,6 +93,7 @@ func Catalogue() []Named {
 		{DisposalRead, OnAppliance, "Read certificates of disposal and the ledger of destructions."},
 		{CustodyRead, OnAppliance, "See the slots, keys and copies that guard the root key."},
 		{CustodyManage, OnAppliance, "Change slots, rotate keys, keep and purge copies of the keyring."},
+		{DoctorRead, OnAppliance, "See what is misconfigured, insecure or failing on this appliance."},
 	}
 }
 

@@ -34,6 +34,7 @@ type Digest struct {
 	Records    int64
 	Files      int64
 	Sums       [][DigestSize]byte
+	Counts     []int64 // records of each bucket
 }
 
 // BucketOf is the bucket of a record among n.
@@ -54,7 +55,7 @@ func (s *Store) Digest(ctx context.Context, collection string, buckets int, cont
 		return Digest{}, fmt.Errorf("digest of %s in %s: %w", c.Name, s.id, ErrInvalid)
 	}
 	d := &digester{store: s, ctx: ctx, content: content, files: fileFields(c), sums: make([]hash.Hash, buckets)}
-	d.Digest = Digest{Collection: c.Id, Name: c.Name, Sums: make([][DigestSize]byte, buckets)}
+	d.Digest = Digest{Collection: c.Id, Name: c.Name, Sums: make([][DigestSize]byte, buckets), Counts: make([]int64, buckets)}
 	if err := s.reading(ctx, d.read); err != nil {
 		return Digest{}, fmt.Errorf("digest of %s in %s: %w", c.Name, s.id, err)
 	}
@@ -138,6 +139,7 @@ func (d *digester) row(row *sqlite3.Stmt) error {
 		d.sums[b] = sha256.New()
 	}
 	d.sums[b].Write(h.Sum(nil))
+	d.Counts[b]++
 	d.Records++
 	return d.ctx.Err()
 }
