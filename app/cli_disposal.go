@@ -100,7 +100,11 @@ func (c *client) text(ctx context.Context, path string) (string, error) {
 		return "", err
 	}
 	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	return readText(resp.Body)
+}
+
+func readText(r io.Reader) (string, error) {
+	b, err := io.ReadAll(io.LimitReader(r, 64<<20))
 	return string(b), err
 }
 

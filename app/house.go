@@ -12,6 +12,7 @@ import (
 	"holdfast/app/audit"
 	"holdfast/app/custody"
 	"holdfast/app/disposal"
+	"holdfast/app/drill"
 	"holdfast/app/identity"
 	"holdfast/app/recovery"
 	"holdfast/app/studio"
@@ -36,6 +37,7 @@ type house struct {
 	identity   *identity.Service
 	recovery   *recovery.Service
 	custody    *custody.Service
+	drills     *drill.Service
 	rekeys     *rekeys
 	scrubs     *scrubs
 	disposal   *disposal.Service
@@ -153,6 +155,7 @@ func (h *house) startClock(logger *slog.Logger, now func() time.Time) {
 	h.clock.every(time.Minute, "sessions and links", func(ctx context.Context, _ time.Time) error { return h.identity.Sweep(ctx) })
 	h.clock.every(10*time.Minute, "keys that are to be replaced", h.rekeys.Sweep)
 	h.clock.every(scrubTick, "scrub", h.scrubs.Sweep)
+	h.clock.every(drill.Tick, "drills", h.drills.Sweep)
 	h.clock.every(time.Hour, "vault garbage", func(ctx context.Context, _ time.Time) error { return h.vault.Collect(ctx) })
 	h.clock.start()
 	h.opened(func() error { h.clock.close(); return nil })

@@ -145,6 +145,9 @@ func (u undertaker) Finish(ctx context.Context, id, slug string, stores []data.S
 		if err := u.recovery.Forget(ctx, s); err != nil {
 			return fmt.Errorf("drop what is staged of %s: %w", s, err)
 		}
+		if err := u.drills.Forget(ctx, s); err != nil {
+			return err
+		}
 	}
 	apiKeys, grants, err := u.identity.EndTenant(ctx, id, stores)
 	if err != nil {

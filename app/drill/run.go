@@ -87,10 +87,13 @@ func (s *Service) carryOut(ctx context.Context, p *api.Progress, t task) (Drill,
 		return Drill{}, err
 	}
 	err := d.run(ctx, p)
-	if ctx.Err() != nil {
+	var outside *restore.RangeError
+	switch {
+	case ctx.Err() != nil:
 		return Drill{}, ctx.Err()
-	}
-	if err != nil {
+	case errors.As(err, &outside): // a moment that never was proves nothing of the chain
+		return Drill{}, outside
+	case err != nil:
 		d.failure(err)
 	}
 	return d.keep(ctx)

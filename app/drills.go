@@ -1,0 +1,66 @@
+package app
+
+import (
+	"context"
+
+	"holdfast/app/drill"
+	"holdfast/app/recovery"
+	"holdfast/backup/restore"
+	"holdfast/data"
+)
+
+// openDrills joins the drills with who ships, the stores and the log.
+func (h *house) openDrills(ctx context.Context, a *Appliance) (err error) {
+	h.drills, err = drill.New(ctx, drill.Config{
+		DB: h.system, Stores: h.pool, Tenants: drilledTenants{directory{h.tenants}}, Chains: drilledChains{h.recovery},
+		Recorder: h.audit, Signer: h.audit, Operations: h.operations, Access: access{h},
+		Room:  func() (int64, error) { return freeRoom(a.folder.in("stores")) },
+		Clock: a.now, Logger: a.logger,
+	})
+	if err != nil {
+		return err
+	}
+	h.opened(h.drills.Close)
+	return nil
+}
+
+// drilledTenants is the tenants' directory as drills ask for it.
+type drilledTenants struct{ directory }
+
+// Name finds a store by its id, if its tenant lives under its slug.
+func (d drilledTenants) Name(ctx context.Context, id data.StoreID) (string, error) {
+	slug, err := d.Slug(ctx, id.Tenant)
+	if err != nil {
+		return "", err
+	}
+	found, closed, err := d.Find(ctx, slug, id.Environment)
+	switch {
+	case err != nil:
+		return "", err
+	case found != id:
+		return "", data.ErrNotFound
+	case closed != nil:
+		return "", closed
+	case id.Environment == data.Prod:
+		return slug, nil
+	}
+	return slug + "/" + id.Environment, nil
+}
+
+// drilledChains is recovery as drills ask for it.
+type drilledChains struct{ recovery *recovery.Service }
+
+func (d drilledChains) Chains(ctx context.Context, id data.StoreID) ([]drill.Chain, error) {
+	found, err := d.recovery.Chains(ctx, id)
+	out := make([]drill.Chain, len(found))
+	for i, c := range found {
+		out[i] = drill.Chain(c)
+	}
+	return out, err
+}
+
+func (d drilledChains) Source(ctx context.Context, id data.StoreID, target string) (restore.Config, error) {
+	return d.recovery.Source(ctx, id, target)
+}
+
+func (d drilledChains) Explain(err error) error { return d.recovery.Explain(err) }
