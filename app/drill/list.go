@@ -88,7 +88,7 @@ func (l listing) where() (string, []any) {
 	return where, args
 }
 
-func (s *Service) list(ctx context.Context, p api.Paging, l listing) (api.Page[Drill], error) {
+func (s *Service) list(ctx context.Context, p api.Paging, l listing) (api.Page[Result], error) {
 	var rows []drillRow
 	var total int
 	where, args := l.where()
@@ -99,13 +99,15 @@ func (s *Service) list(ctx context.Context, p api.Paging, l listing) (api.Page[D
 		return tx.SelectContext(ctx, &rows, `SELECT * FROM drills `+where+` ORDER BY started DESC, id LIMIT ? OFFSET ?`, append(args, p.PerPage, p.Offset())...)
 	})
 	if err != nil {
-		return api.Page[Drill]{}, fmt.Errorf("list drills: %w", err)
+		return api.Page[Result]{}, fmt.Errorf("list drills: %w", err)
 	}
-	items := make([]Drill, len(rows))
+	items := make([]Result, len(rows))
 	for i, r := range rows {
-		if items[i], err = r.drill(); err != nil {
-			return api.Page[Drill]{}, err
+		d, err := r.drill()
+		if err != nil {
+			return api.Page[Result]{}, err
 		}
+		items[i] = resultOf(d)
 	}
 	return api.NewPage(items, p, total), nil
 }

@@ -21,7 +21,7 @@ func (s *Service) Routes() []api.Route {
 		},
 		{
 			Method: "GET", Path: base, Permission: api.SnapshotRead, Scope: s.scope, Paged: true,
-			Summary: "List a store's drills, newest first", Response: api.Page[Drill]{}, Handler: s.serveOfStore,
+			Summary: "List a store's drills, newest first", Response: api.Page[Result]{}, Handler: s.serveOfStore,
 		},
 		{
 			Method: "POST", Path: "/api/v1/drills", Permission: api.DrillRun,
@@ -29,7 +29,7 @@ func (s *Service) Routes() []api.Route {
 		},
 		{
 			Method: "GET", Path: "/api/v1/drills", Permission: api.SnapshotRead, Scope: anywhere, Paged: true,
-			Summary: "List drills of all stores that one may see, newest first; filter is ok, failed, or a store's name", Response: api.Page[Drill]{}, Handler: s.serveList,
+			Summary: "List drills of all stores that one may see, newest first; filter is ok, failed, or a store's name", Response: api.Page[Result]{}, Handler: s.serveList,
 		},
 		{
 			Method: "GET", Path: "/api/v1/drills/overview", Permission: api.SnapshotRead, Scope: anywhere, Paged: true,
@@ -37,7 +37,7 @@ func (s *Service) Routes() []api.Route {
 		},
 		{
 			Method: "GET", Path: one, Permission: api.SnapshotRead, Scope: s.scopeOfDrill,
-			Summary: "Show a drill", Response: Drill{}, Handler: s.serveGet,
+			Summary: "Show a drill", Response: Result{}, Handler: s.serveGet,
 		},
 		{
 			Method: "GET", Path: one + "/report", Permission: api.SnapshotRead, Scope: s.scopeOfDrill, Query: format,
@@ -158,7 +158,7 @@ func (s *Service) serveGet(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return api.Respond(w, http.StatusOK, d)
+	return api.Respond(w, http.StatusOK, resultOf(d))
 }
 
 func (s *Service) serveReportOfDrill(w http.ResponseWriter, r *http.Request) error {

@@ -28,7 +28,7 @@ type Standing struct {
 	Name         string     `json:"name"`
 	Target       string     `json:"target"`
 	EverySeconds int64      `json:"every_seconds" doc:"between two drills; 0: none on schedule"`
-	Last         *Drill     `json:"last" doc:"the newest drill; null: there was none"`
+	Last         *Result    `json:"last" doc:"the newest drill; null: there was none"`
 	LastGood     *time.Time `json:"last_good" doc:"when the newest one that passed began"`
 	Due          *time.Time `json:"due" doc:"when the next one is due; null when there are none on schedule"`
 	Overdue      bool       `json:"overdue" doc:"none has passed since well before it was due"`
@@ -92,7 +92,8 @@ func standingOf(c Chain, name string, p Policy, last *drillRow, good int64, now 
 		if err != nil {
 			return st, err
 		}
-		st.Last, st.started = &d, d.Started
+		shown := resultOf(d)
+		st.Last, st.started = &shown, d.Started
 	}
 	proven := c.First
 	if good > 0 {
