@@ -79,7 +79,7 @@ func (h *house) openRecovery(ctx context.Context, a *Appliance) (err error) {
 		DB: h.system, Stores: h.pool, Tenants: directory{h.tenants}, Recorder: h.audit, Operations: h.operations, Access: access{h},
 		Segments: func(id data.StoreID) data.KeySource { return h.ring.Source(keys.Owner(id.String()), keys.Segments) },
 		Archive:  func(id data.StoreID) data.KeySource { return h.ring.Archive(keys.Owner(id.String()), keys.Segments) },
-		Ledger:   h.disposal, Own: h.ownChains(), Live: h.liveStores, Slug: h.slugOf,
+		Ledger:   h.disposal, Own: h.ownChains(), Live: h.liveStores, Slug: h.slugOf, Drills: lateDrills{h},
 		Staging: a.folder.in("staging", "chains"), Clock: a.now, Logger: a.logger,
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"time"
 
 	"holdfast/app/drill"
 	"holdfast/app/recovery"
@@ -14,14 +15,34 @@ func (h *house) openDrills(ctx context.Context, a *Appliance) (err error) {
 	h.drills, err = drill.New(ctx, drill.Config{
 		DB: h.system, Stores: h.pool, Tenants: drilledTenants{directory{h.tenants}}, Chains: drilledChains{h.recovery},
 		Recorder: h.audit, Signer: h.audit, Operations: h.operations, Access: access{h},
-		Room:  func() (int64, error) { return freeRoom(a.folder.in("stores")) },
-		Clock: a.now, Logger: a.logger,
+		Policy: h.drillPolicy,
+		Room:   func() (int64, error) { return freeRoom(a.folder.in("stores")) },
+		Clock:  a.now, Logger: a.logger,
 	})
 	if err != nil {
 		return err
 	}
 	h.opened(h.drills.Close)
 	return nil
+}
+
+// drillPolicy is a store's snapshot policy as drills are held to it.
+func (h *house) drillPolicy(ctx context.Context, id data.StoreID) (drill.Policy, error) {
+	p, err := h.recovery.Policy(ctx, id)
+	return drill.Policy{
+		Every: time.Duration(p.DrillEveryDays) * 24 * time.Hour,
+		RTO:   time.Duration(p.RTOSeconds) * time.Second, RPO: time.Duration(p.RPOSeconds) * time.Second,
+	}, err
+}
+
+// lateDrills are the drills for recovery, which is opened before them.
+type lateDrills struct{ *house }
+
+func (l lateDrills) Good(ctx context.Context, store, target string) ([]int64, error) {
+	if l.drills == nil {
+		return nil, nil
+	}
+	return l.drills.Good(ctx, store, target)
 }
 
 // drilledTenants is the tenants' directory as drills ask for it.

@@ -8,7 +8,6 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"holdfast/app/api"
-	"holdfast/data"
 )
 
 // Kinds of alarm.
@@ -115,34 +114,14 @@ func seconds(ms *int64) float64 {
 	return float64(*ms) / 1000
 }
 
-// Drilled gives the newest snapshot of a store that a drill restored from a target
-// and found whole; ok is false when there is none.
-func (s *Service) Drilled(ctx context.Context, id data.StoreID, target string) (sequence int64, ok bool, err error) {
+// Good lists the snapshots of a store that drills restored from a target and found
+// whole, oldest first.
+func (s *Service) Good(ctx context.Context, store, target string) (sequences []int64, err error) {
 	err = s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
-		return tx.GetContext(ctx, &sequence, `SELECT coalesce(max(sequence), 0) FROM drills WHERE store = ? AND target = ? AND ok = 1`, id.String(), target)
+		return tx.SelectContext(ctx, &sequences, `SELECT DISTINCT sequence FROM drills WHERE store = ? AND target = ? AND ok = 1 ORDER BY sequence`, store, target)
 	})
 	if err != nil {
-		return 0, false, fmt.Errorf("newest good drill of %s: %w", id, err)
+		return nil, fmt.Errorf("good drills of %s: %w", store, err)
 	}
-	return sequence, sequence > 0, nil
-}
-
-// Good lists the snapshots of a store that drills restored and found whole, by
-// target's id.
-func (s *Service) Good(ctx context.Context, id data.StoreID) (map[string][]int64, error) {
-	var rows []struct {
-		Target   string `db:"target"`
-		Sequence int64  `db:"sequence"`
-	}
-	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
-		return tx.SelectContext(ctx, &rows, `SELECT DISTINCT target, sequence FROM drills WHERE store = ? AND ok = 1 ORDER BY sequence`, id.String())
-	})
-	if err != nil {
-		return nil, fmt.Errorf("good drills of %s: %w", id, err)
-	}
-	out := map[string][]int64{}
-	for _, r := range rows {
-		out[r.Target] = append(out[r.Target], r.Sequence)
-	}
-	return out, nil
+	return sequences, nil
 }

@@ -53,6 +53,8 @@ type Chain struct {
 	Newest     time.Time     // of the newest
 	Sequence   int64         // of the newest
 	Position   data.Position // that the newest holds at least
+	// Lag is the age of the oldest commit that is known not to be there yet.
+	Lag time.Duration
 }
 
 // Chains is what the room asks of who ships.

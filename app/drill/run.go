@@ -120,13 +120,13 @@ func (d *drill) prepare(ctx context.Context) (err error) {
 }
 
 // loss is for how long, in milliseconds, the newest point on the target has lacked
-// something that the store had committed: -1 when the store is at rest and nothing
-// says that it was shipped whole.
+// something that the store had committed. The store is asked if it is open; of one
+// at rest, who ships knows.
 func (d *drill) loss(ctx context.Context) (int64, error) {
 	st, release := d.config.Stores.Peek(d.chain.Store)
 	defer release()
 	if st == nil {
-		return -1, nil
+		return d.chain.Lag.Milliseconds(), nil
 	}
 	now, err := st.Position(ctx)
 	if err != nil || now == d.chain.Position {

@@ -20,7 +20,19 @@ type Chain struct {
 	Newest     time.Time
 	Sequence   int64         // of the newest
 	Position   data.Position // that the newest holds at least
+	// Lag is the age of the oldest commit that is not there yet; 0 without one.
+	Lag time.Duration
 }
+
+// chainsQuery leaps from store to store: the table has a row for each snapshot, and
+// there are many of each.
+const chainsQuery = `WITH RECURSIVE stores (store) AS (
+		SELECT CASE WHEN ?1 = '' THEN (SELECT min(store) FROM snapshots) ELSE ?1 END
+		UNION ALL SELECT (SELECT min(s.store) FROM snapshots s WHERE s.store > stores.store) FROM stores WHERE stores.store IS NOT NULL AND ?2 = '')
+	SELECT s.*, t.name, (SELECT min(f.time) FROM snapshots f INDEXED BY snapshots_lane WHERE f.store = s.store AND f.target = s.target) AS first
+	FROM stores CROSS JOIN targets t CROSS JOIN snapshots s ON s.store = stores.store AND s.target = t.id
+		AND s.sequence = (SELECT max(n.sequence) FROM snapshots n WHERE n.store = stores.store AND n.target = t.id)
+	WHERE stores.store IS NOT NULL ORDER BY s.store, t.name`
 
 // Chains lists the chains of all tenants' stores, or of one, by store and target.
 func (s *Service) Chains(ctx context.Context, id data.StoreID) ([]Chain, error) {
@@ -33,10 +45,7 @@ func (s *Service) Chains(ctx context.Context, id data.StoreID) ([]Chain, error) 
 		one = id.String()
 	}
 	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
-		return tx.SelectContext(ctx, &rows, `SELECT s.*, t.name, g.first FROM snapshots s JOIN targets t ON t.id = s.target
-			JOIN (SELECT store, target, max(sequence) AS newest, min(time) AS first FROM snapshots
-				WHERE ? = '' OR store = ? GROUP BY store, target) g
-			ON g.store = s.store AND g.target = s.target AND g.newest = s.sequence ORDER BY s.store, t.name`, one, one)
+		return tx.SelectContext(ctx, &rows, chainsQuery, one, one)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list chains: %w", err)
@@ -47,7 +56,8 @@ func (s *Service) Chains(ctx context.Context, id data.StoreID) ([]Chain, error) 
 		if err != nil {
 			continue // the appliance's own are no tenant's
 		}
-		out = append(out, Chain{id, r.Target, r.Name, time.UnixMilli(r.First).UTC(), r.at(), r.Sequence, r.position()})
+		lag := s.courseOf(laneKey{r.Store, r.Target}).lag
+		out = append(out, Chain{id, r.Target, r.Name, time.UnixMilli(r.First).UTC(), r.at(), r.Sequence, r.position(), lag})
 	}
 	return out, nil
 }
@@ -77,3 +87,18 @@ func (s *Service) Source(ctx context.Context, id data.StoreID, target string) (r
 
 // Explain words an error of a chain or a target for a client.
 func (s *Service) Explain(err error) error { return s.explain(err) }
+
+// Drills is what the room asks of who tries restores.
+type Drills interface {
+	// Good lists the snapshots of a store that drills restored from a target, by its
+	// id, and found whole; oldest first.
+	Good(ctx context.Context, store, target string) ([]int64, error)
+}
+
+// goodDrills asks for none where nobody drills.
+func (s *Service) goodDrills(ctx context.Context, store, target string) ([]int64, error) {
+	if s.config.Drills == nil {
+		return nil, nil
+	}
+	return s.config.Drills.Good(ctx, store, target)
+}

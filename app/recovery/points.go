@@ -98,10 +98,40 @@ func (s *Service) Points(ctx context.Context, id data.StoreID, st Stretch) (Poin
 		from, until := within(st, *ends.First, *ends.Last)
 		return answer.read(ctx, tx, id.String(), from, until, st.Limit)
 	})
+	if err == nil {
+		err = s.markDrilled(ctx, id.String(), answer.Points)
+	}
 	if err != nil {
 		return Points{}, fmt.Errorf("points of %s: %w", id, err)
 	}
 	return answer, nil
+}
+
+// markDrilled marks the points that stand for a snapshot which a drill found whole:
+// the one of that number or, of a thinned list, the next one after it.
+func (s *Service) markDrilled(ctx context.Context, store string, points []Point) error {
+	targets, err := s.targets(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range targets {
+		good, err := s.goodDrills(ctx, store, t.ID)
+		if err != nil {
+			return err
+		}
+		for i := range points {
+			if points[i].Targets[0] != t.Name {
+				continue // its number is of another target
+			}
+			n := 0
+			for n < len(good) && good[n] <= points[i].Sequence {
+				n++
+			}
+			points[i].Drilled = points[i].Drilled || n > 0
+			good = good[n:]
+		}
+	}
+	return nil
 }
 
 func moment(ms int64) *time.Time {

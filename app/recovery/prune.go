@@ -44,7 +44,11 @@ type PrunedThere struct {
 // proven is the newest snapshot of a chain that a drill restored and found good;
 // 0 without one.
 func (s *Service) proven(ctx context.Context, key laneKey) (int64, error) {
-	return 0, nil
+	good, err := s.goodDrills(ctx, key.chain, key.target)
+	if err != nil || len(good) == 0 {
+		return 0, err
+	}
+	return good[len(good)-1], nil
 }
 
 // Prune starts pruning a store's chain on one target, or on all ("").

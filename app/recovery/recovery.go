@@ -89,6 +89,7 @@ type Config struct {
 	Archive  func(data.StoreID) data.KeySource
 	Staging  string // the room's own folder, <data>/staging/chains
 	Ledger   Ledger // nil: nothing was ever destroyed or erased
+	Drills   Drills // nil: nobody drills, so nothing is ever pruned
 	// Own are the parts of the appliance that are shipped like stores, by name; no
 	// tenant may have such a name.
 	Own map[string]Own
