@@ -25,9 +25,10 @@ func (s *Store) connect(path string) (*dbx.DB, error) {
 		c.begin = "BEGIN"
 	}
 	if name == dataFile && !reader {
-		return dbx.NewFromDB(sql.OpenDB(newWriter(c, s.answers.committing, s.settle)), "sqlite3"), nil
+		s.writer = newWriter(c, s.answers.committing, s.settle)
+		return dbx.NewFromDB(sql.OpenDB(s.writer), dialect), nil
 	}
-	return dbx.NewFromDB(sql.OpenDB(c), "sqlite3"), nil
+	return dbx.NewFromDB(sql.OpenDB(c), dialect), nil
 }
 
 // prepare makes a new connection fit for PocketBase: sealed pages first, then our

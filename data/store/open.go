@@ -33,6 +33,7 @@ type Store struct {
 	spooled  bodyBudget
 	actors   sync.Map       // *core.BaseApp -> func() data.Actor
 	connects map[string]int // calls of connect by database; only while opening
+	writer   *writer        // of data.db
 	relaxed  atomic.Bool    // see Durability
 	answers  answers
 	lives    atomic.Pointer[[]Incarnation] // see livesSoFar

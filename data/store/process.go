@@ -4,15 +4,21 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
+
+	"github.com/pocketbase/dbx"
 )
 
-// takeProcess claims what PocketBase uses of the process: http.DefaultClient, and
-// the log package's logger, to which it prints models when a write to its own log
-// fails. What it prints may be a tenant's data, so only its length is noted.
+// takeProcess claims what PocketBase uses of the process: http.DefaultClient; the log
+// package's logger, to which it prints models when a write to its own log fails (what
+// it prints may be a tenant's data, so only its length is noted); and a name among its
+// query builder's dialects, for its transactions know their builder by that alone.
 func takeProcess(l *slog.Logger) {
 	outbound.mu.Lock()
 	if http.DefaultClient.Transport != outbound {
 		http.DefaultClient.Transport = outbound
+	}
+	if dbx.BuilderFuncMap[dialect] == nil {
+		dbx.BuilderFuncMap[dialect] = newBuilder
 	}
 	outbound.mu.Unlock()
 	log.SetFlags(0)

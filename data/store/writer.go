@@ -22,7 +22,7 @@ type writer struct {
 	settle func(context.Context) error // returns when what was committed is on the disk
 	commit func() (done func())        // told of each commit, before and after
 
-	turn chan struct{} // holds one token; who has it has the connection
+	turn turn // who has it has the connection
 
 	mu       sync.Mutex
 	sessions int
@@ -32,9 +32,7 @@ type writer struct {
 var _ driver.Connector = (*writer)(nil)
 
 func newWriter(c connector, commit func() func(), settle func(context.Context) error) *writer {
-	w := &writer{connector: c, commit: commit, settle: settle, turn: make(chan struct{}, 1)}
-	w.turn <- struct{}{}
-	return w
+	return &writer{connector: c, commit: commit, settle: settle}
 }
 
 // Connect opens a session.
@@ -47,21 +45,26 @@ func (w *writer) Connect(context.Context) (driver.Conn, error) {
 
 // take waits for the connection.
 func (w *writer) take(ctx context.Context) error {
-	select {
-	case <-w.turn:
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := w.turn.take(ctx); err != nil {
+		return err
 	}
+	err := w.connected(ctx)
+	if err != nil {
+		w.turn.give()
+	}
+	return err
+}
+
+// connected makes the connection where there is none. The turn is the caller's.
+func (w *writer) connected(ctx context.Context) error {
 	if w.real != nil {
 		return nil
 	}
 	c, err := w.connector.Connect(context.WithoutCancel(ctx))
-	if err != nil {
-		w.turn <- struct{}{}
-		return err
+	if err == nil {
+		w.real = c.(*conn)
 	}
-	w.real = c.(*conn)
-	return nil
+	return err
 }
 
 // give passes the connection on, out of any transaction.
@@ -69,7 +72,7 @@ func (w *writer) give() {
 	if w.real != nil && w.real.ResetSession(context.Background()) != nil {
 		_ = w.real.Rollback() // somebody spelt BEGIN by hand
 	}
-	w.turn <- struct{}{}
+	w.turn.give()
 }
 
 // leave closes the connection with the last session.
@@ -81,8 +84,10 @@ func (w *writer) leave() error {
 	if !last {
 		return nil
 	}
-	<-w.turn
-	defer func() { w.turn <- struct{}{} }()
+	if err := w.turn.take(context.Background()); err != nil {
+		return err
+	}
+	defer w.turn.give()
 	w.mu.Lock()
 	again := w.sessions > 0
 	w.mu.Unlock()
@@ -178,6 +183,9 @@ func (s *session) ExecContext(ctx context.Context, query string, args []driver.N
 	if s.inside {
 		s.wrote = true
 		return s.writer.real.ExecContext(ctx, query, args)
+	}
+	if mergeable(ctx, query, args) {
+		return s.writer.together(ctx, query, args)
 	}
 	if err := s.writer.take(ctx); err != nil {
 		return nil, err
