@@ -32,6 +32,14 @@ export function onProblem(watch: Watcher): () => void {
   return () => watchers.delete(watch);
 }
 
+// Whoever asks for a factor again, when the appliance wants a fresh one; false when
+// the reader would rather not.
+let stepUp: () => Promise<boolean> = async () => false;
+
+export function onStepUp(ask: () => Promise<boolean>) {
+  stepUp = ask;
+}
+
 export async function problemOf(response: Response): Promise<Problem> {
   const body = await response.json().catch(() => ({}));
   return new Problem(
@@ -61,13 +69,18 @@ export async function call<T>(method: string, path: string, body?: unknown, sign
     if (signal?.aborted) throw cause;
     return refuse(asProblem(cause));
   });
-  if (!response.ok) refuse(await problemOf(response));
+  if (!response.ok) {
+    const problem = await problemOf(response);
+    if (problem.code === 'step-up-required' && (await stepUp())) return call(method, path, body, signal);
+    refuse(problem);
+  }
   if (response.status === 204) return undefined as T;
   return (await response.json()) as T;
 }
 
 export const get = <T>(path: string, signal?: AbortSignal) => call<T>('GET', path, undefined, signal);
 export const post = <T>(path: string, body: unknown = {}) => call<T>('POST', path, body);
+export const patch = <T = void>(path: string, body: unknown) => call<T>('PATCH', path, body);
 export const remove = <T = void>(path: string, body?: unknown) => call<T>('DELETE', path, body);
 
 export const v1 = '/api/v1';

@@ -1,4 +1,5 @@
 import { asProblem, get, onProblem, path, post, remove, type Problem } from './api';
+import type { PendingSignIn, Shown } from './factors';
 import type { Me, Status } from './shapes';
 
 export type Phase = 'loading' | 'down' | 'setup' | 'sealed' | 'signed-out' | 'ready';
@@ -9,6 +10,7 @@ class Session {
   me = $state.raw<Me>();
   trouble = $state.raw<Problem>();
   loaded = $state(false);
+  #checking = false;
 
   phase: Phase = $derived.by(() => {
     if (this.trouble) return 'down';
@@ -44,8 +46,29 @@ class Session {
     await this.start();
   }
 
-  async signIn(email: string, password: string) {
-    this.me = await post<Me>(path('session'), { email, password });
+  // signIn gives what else is to be shown, where a password is not enough.
+  async signIn(email: string, password: string): Promise<PendingSignIn | undefined> {
+    const answer = await post<Me | PendingSignIn>(path('session'), { email, password });
+    if ('factors' in answer) return answer;
+    this.me = answer;
+    return undefined;
+  }
+
+  async showFactor(shown: Shown) {
+    this.me = await post<Me>(path('session', 'factor'), shown);
+  }
+
+  // check asks whether the session still is: one request may have met the old cookie
+  // of a session that goes on under a new one.
+  async check() {
+    if (this.#checking) return;
+    this.#checking = true;
+    try {
+      this.me = await this.#who();
+    } catch {
+      // Not known; the next request will tell.
+    }
+    this.#checking = false;
   }
 
   async signOut() {
@@ -75,6 +98,6 @@ export const session = new Session();
 
 // A session that ended, or an appliance that was sealed, while the console was open.
 onProblem((problem) => {
-  if (problem.status === 401 && session.me) session.me = undefined;
+  if (problem.status === 401 && session.me) void session.check();
   if (problem.status === 503 && problem.code === 'sealed' && session.status && !session.status.sealed) void session.start();
 });

@@ -6,6 +6,7 @@ import Disposals from './Disposals.svelte';
 import Operation from './Operation.svelte';
 import Operations from './Operations.svelte';
 import Operators from './Operators.svelte';
+import Profile from './Profile.svelte';
 import Store from './Store.svelte';
 import Targets from './Targets.svelte';
 import Tenants from './Tenants.svelte';
@@ -28,4 +29,5 @@ export const pages: Partial<Record<RouteName, Component>> = {
   operators: Operators,
   disposals: Disposals,
   audit: Audit,
+  profile: Profile,
 };
