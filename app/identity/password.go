@@ -154,6 +154,10 @@ func weakness(password, email, name string) string {
 		return "repeats the same few characters"
 	case containsFold(password, localPart(email)), containsFold(password, name):
 		return "contains your name or address"
+	case isCommon(password):
+		return "is a common password"
+	case strength(password) < MinStrength:
+		return "is too easy to guess; add a word or two"
 	}
 	return ""
 }

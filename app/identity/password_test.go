@@ -67,11 +67,58 @@ func TestWeakness(t *testing.T) {
 		strings.Repeat("abcdef", 50): true,
 		"bad\xffutf8 password":       true,
 		"пароль из слов":             false,
+		"password1234":               true,
+		"P4ssw0rd2024!!":             true,
+		"qwertyuiop12":               true,
+		"letmeinletmein":             true,
+		"iloveyou2024!":              true,
+		"1234567890123456":           true,
+		"abcdefghijklmn":             true,
+		"summer2026summer":           true,
+		"passwordpassword":           true,
+		"another good phrase":        false,
+		"three plain words":          false,
+		"Xk9#mQ2$vL7p":               false,
 	} {
 		if got := weakness(password, "ada.lovelace@example.com", "Lovelace"); (got != "") != weak {
 			t.Errorf("%q: %q", password, got)
 		}
 	}
+}
+
+func TestLists(t *testing.T) {
+	equal(t, "read", words().ok, true)
+	if n := len(words().rank); n < 30_000 || !words().common["password"] || words().common["abandonment"] {
+		t.Fatalf("%d words", n)
+	}
+}
+
+// TestStrengthIsQuick: what anybody may send must not cost much.
+func TestStrengthIsQuick(t *testing.T) {
+	_ = words()
+	begin := time.Now()
+	for _, s := range []string{strings.Repeat("a", MaxPassword), strings.Repeat("ab1", MaxPassword/3), strings.Repeat("é", MaxPassword)} {
+		_ = strength(s)
+		_ = isCommon(s)
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Fatalf("took %v", took)
+	}
+	equal(t, "repeated", repeated("abcabc")+repeated("abcab")+repeated(""), "abcabcab")
+}
+
+func FuzzStrength(f *testing.F) {
+	f.Add("correct horse battery")
+	f.Add("\xff\x00")
+	f.Fuzz(func(t *testing.T, password string) {
+		if len(password) > 4*MaxPassword {
+			return
+		}
+		if bits := strength(password); bits < 0 || bits > 16*float64(len(password))+16 {
+			t.Fatalf("%q: %v bits", password, bits)
+		}
+		_ = isCommon(password)
+	})
 }
 
 func TestHashingWaitsItsTurn(t *testing.T) {

@@ -45,7 +45,7 @@ func totpStep(secret, code string, now time.Time) (step int64, ok bool) {
 
 // totpURI is what the QR code says, in the form that authenticator apps read.
 func totpURI(secret, issuer, account string) string {
-	q := url.Values{"secret": {secret}, "issuer": {issuer}, "algorithm": {"SHA1"}, "digits": {"6"}, "period": {"30"}}
+	q := url.Values{"secret": {secret}, "issuer": {issuer}} // the rest are every app's defaults: the code stays small
 	label := url.PathEscape(issuer) + ":" + url.PathEscape(account)
 	return "otpauth://totp/" + label + "?" + strings.ReplaceAll(q.Encode(), "+", "%20")
 }
