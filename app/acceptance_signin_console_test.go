@@ -53,7 +53,7 @@ func TestConsoleSignIn(t *testing.T) {
 	other.click("Use a recovery code")
 	other.fill("recoveryCode", codes[0])
 	other.submit("Sign in")
-	other.sees("No tenants yet")
+	other.sees("Nothing ran yet")
 
 	s.pass(ahead + 15*time.Minute)
 	b.goTo("/profile")
