@@ -85,7 +85,7 @@ func (h *house) openGround(ctx context.Context, a *Appliance) (err error) {
 		return fmt.Errorf("open the vault: %w", err)
 	}
 	h.opened(h.vault.Close)
-	h.system, err = system.Open(ctx, system.Config{Dir: a.folder.path, Keys: h.ring.Source(keys.System, keys.Pages), OnCommit: h.systemChanged})
+	h.system, err = system.Open(ctx, system.Config{Dir: a.folder.path, Keys: h.ring.Source(keys.System, keys.Pages), OnCommit: h.systemChanged, AcceptCutLog: a.config.acceptSystemLoss})
 	if err != nil {
 		return fmt.Errorf("open the system database: %w", err)
 	}
@@ -129,6 +129,9 @@ func (h *house) openRecords(ctx context.Context, a *Appliance) (err error) {
 		return err
 	}
 	h.opened(h.audit.Close)
+	if err := h.recordSystemLoss(ctx); err != nil {
+		return err
+	}
 	h.refusals = newRefusals(h.audit, a.now)
 	h.operations, err = api.NewOperations(ctx, api.OperationsConfig{DB: h.system, Recorder: h.audit, Clock: a.now, Logger: a.logger})
 	return err

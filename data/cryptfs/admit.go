@@ -11,7 +11,7 @@ import (
 )
 
 // advice ends the errors that an operator has to decide about.
-const advice = "restore from a snapshot, or give up what is missing (AcceptCutLog)"
+const advice = "restore from a snapshot, or accept the loss of what is missing"
 
 // cutError is a PageError that is an ErrCutLog.
 func (db *database) cutError(suffix string, number uint32, format string, args ...any) error {

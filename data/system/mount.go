@@ -37,6 +37,8 @@ func mount(ctx context.Context, c Config) (files, tap, error) {
 		Dir:      c.Dir,
 		Identity: Identity,
 		Keys:     c.Keys,
+
+		AcceptCutLog: c.AcceptCutLog,
 		OnCommit: func(string) {
 			if c.OnCommit != nil {
 				c.OnCommit()

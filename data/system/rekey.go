@@ -2,6 +2,7 @@ package system
 
 import (
 	"context"
+	"errors"
 
 	"holdfast/data/cryptfs"
 )
@@ -21,4 +22,12 @@ func (d *DB) Seals() ([]cryptfs.Seals, error) { return d.files.Seals() }
 // Scrub authenticates every page of the database and every frame of its log.
 func (d *DB) Scrub(ctx context.Context, report func(cryptfs.Progress)) error {
 	return d.files.Scrub(ctx, Database, nil, nil, report)
+}
+
+// Lost tells what an opening with Config.AcceptCutLog gave up; nil for nothing.
+func (d *DB) Lost() error {
+	if fault := d.files.Fault(); errors.Is(fault, cryptfs.ErrCutLog) {
+		return fault
+	}
+	return nil
 }

@@ -33,6 +33,10 @@ type Config struct {
 	Version  string         // of this program, noted beside migrations; default from the build
 	Readers  int            // connections for View; default 4
 	Timeout  time.Duration  // for calls whose context has no deadline; default 30 s
+
+	// AcceptCutLog opens a database whose log was cut (cryptfs.ErrCutLog) without
+	// the commits that are missing. Lost tells of it.
+	AcceptCutLog bool
 }
 
 // DB is the open database. Safe for concurrent use.
