@@ -50,7 +50,7 @@ func damaged(err error) bool {
 }
 
 func targetFailed(err error) bool {
-	return isAny(err, objects.ErrRefused, objects.ErrNoBucket, objects.ErrUnconditional, errTarget)
+	return isAny(err, objects.ErrRefused, objects.ErrNoBucket, objects.ErrUnconditional, objects.ErrSkew, errTarget)
 }
 
 func isAny(err error, any ...error) bool {

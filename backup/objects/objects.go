@@ -22,6 +22,9 @@ var (
 	ErrRefused = errors.New("the target refused the credentials")
 	// ErrNoBucket means that the bucket, or the folder, does not exist.
 	ErrNoBucket = errors.New("the bucket or folder does not exist")
+	// ErrSkew means that the target refused a request because this host's clock and
+	// its own are too far apart.
+	ErrSkew = errors.New("the target's clock and this host's are too far apart")
 	// ErrUnconditional means that the target ignores If-None-Match, without
 	// which two writers cannot be told apart.
 	ErrUnconditional = errors.New("the target does not honour conditional writes (If-None-Match)")
@@ -35,7 +38,7 @@ type Credentials struct {
 
 // Open returns the object store that rawURL names:
 //
-//	s3://bucket/prefix?endpoint=http://127.0.0.1:7070&region=us-east-1&versions=true
+//	s3://bucket/prefix?endpoint=http://127.0.0.1:7070&region=us-east-1&versions=true&class=STANDARD_IA
 //	file:///folder
 //	mem:
 //

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 
 	"holdfast/backup"
 	"holdfast/data"
@@ -22,7 +23,7 @@ func Probe(ctx context.Context, s backup.ObjectStore) error {
 		return fmt.Errorf("write: %w", err)
 	}
 	err := errors.Join(probeCondition(ctx, s, name), probeRead(ctx, s, name, body), probeList(ctx, s, name))
-	if deleteErr := s.Delete(context.WithoutCancel(ctx), name); deleteErr != nil {
+	if deleteErr := s.Delete(context.WithoutCancel(ctx), name); deleteErr != nil && !errors.Is(deleteErr, backup.ErrLocked) {
 		err = errors.Join(err, fmt.Errorf("delete: %w", deleteErr))
 	}
 	return err
@@ -36,6 +37,9 @@ func probeCondition(ctx context.Context, s backup.ObjectStore, name string) erro
 	err := put(ctx, s, name, []byte("again"))
 	if err == nil {
 		return ErrUnconditional
+	}
+	if status(err) == http.StatusNotImplemented {
+		return fmt.Errorf("%w: %w", ErrUnconditional, err)
 	}
 	if !errors.Is(err, data.ErrExists) {
 		return fmt.Errorf("conditional write: %w", err)

@@ -19,6 +19,9 @@ import (
 
 const defaultRegion = "us-east-1"
 
+// s3Retries is how often one request is tried.
+const s3Retries = 4
+
 // maxKeys is the most that S3 lists in one answer.
 const maxKeys = 1000
 
@@ -32,6 +35,7 @@ type S3 struct {
 	// versions: the bucket keeps versions, as one with locks must. A deletion then
 	// removes them all, since a marker would give no room back.
 	versions bool
+	class    string // storage class of what is put; "" is the bucket's
 }
 
 func openS3(u *url.URL, c Credentials) (*S3, error) {
@@ -56,7 +60,7 @@ func openS3(u *url.URL, c Credentials) (*S3, error) {
 	}
 	s, err := newS3(host, region, u.Host, prefix, secure, c)
 	if err == nil {
-		s.versions = q.Get("versions") == "true"
+		s.versions, s.class = q.Get("versions") == "true", q.Get("class")
 	}
 	return s, err
 }
@@ -71,6 +75,8 @@ func newS3(host, region, bucket, prefix string, secure bool, c Credentials) (*S3
 		Secure:    secure,
 		Region:    region, // given, so that the client need not ask for it
 		Transport: transport,
+		// A ship is tried again by its schedule: a target that is away is not to hold it up.
+		MaxRetries: s3Retries,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrURL, err)
@@ -97,6 +103,7 @@ func (s *S3) Put(ctx context.Context, name string, body io.Reader, size int64, o
 		return err
 	}
 	opts := minio.PutObjectOptions{DisableMultipart: true, ContentType: "application/octet-stream"}
+	opts.StorageClass = s.class
 	if o.IfNoneMatch {
 		opts.SetMatchETagExcept("*")
 	}
@@ -205,6 +212,8 @@ func mapS3(verb, name string, err error) error {
 	switch {
 	case r.Code == minio.NoSuchBucket:
 		err = fmt.Errorf("%w (%s)", ErrNoBucket, r.BucketName)
+	case r.Code == "RequestTimeTooSkewed":
+		err = fmt.Errorf("%w: set this host's clock", ErrSkew)
 	// 409 is Amazon's answer to one of two conditional writes at the same moment.
 	case r.StatusCode == http.StatusPreconditionFailed, r.Code == "ConditionalRequestConflict":
 		err = data.ErrExists
