@@ -52,6 +52,9 @@ func (h *house) openCapabilities(ctx context.Context, a *Appliance) (err error) 
 	if err := h.comeToTerms(ctx, a); err != nil {
 		return err
 	}
+	if err := h.resumeRestores(ctx, a); err != nil {
+		return err
+	}
 	// Last opened, first closed: running operations end before what they work on.
 	h.opened(h.operations.Close)
 	return h.openRouter(a)
@@ -80,6 +83,7 @@ func (h *house) openRecovery(ctx context.Context, a *Appliance) (err error) {
 		Segments: func(id data.StoreID) data.KeySource { return h.ring.Source(keys.Owner(id.String()), keys.Segments) },
 		Archive:  func(id data.StoreID) data.KeySource { return h.ring.Archive(keys.Owner(id.String()), keys.Segments) },
 		Ledger:   h.disposal, Own: h.ownChains(), Live: h.liveStores, Slug: h.slugOf, Drills: lateDrills{h},
+		Farewell: h.farewell, Swapped: h.changed, FreshKey: h.freshKey, Room: func() (int64, error) { return freeRoom(a.folder.path) },
 		Staging: a.folder.in("staging", "chains"), Clock: a.now, Logger: a.logger,
 	})
 	if err != nil {

@@ -133,30 +133,3 @@ func verdict(ok bool) string {
 	}
 	return "damaged"
 }
-
-type restoreResult struct {
-	Slug       string  `json:"slug"`
-	Records    int64   `json:"records"`
-	RTOSeconds float64 `json:"rto_seconds"`
-}
-
-func (c *cli) restore() *cobra.Command {
-	var body struct {
-		As     string `json:"as"`
-		At     string `json:"at,omitempty"`
-		Target string `json:"target,omitempty"`
-	}
-	cmd := &cobra.Command{Use: "restore TENANT --as SLUG", Short: "Restore a tenant's store from its snapshots as a new tenant", Args: usage(cobra.ExactArgs(1))}
-	cmd.Flags().StringVar(&body.As, "as", "", "slug of the new tenant")
-	cmd.Flags().StringVar(&body.At, "at", "", "moment to restore (RFC 3339); the newest where it is not given")
-	cmd.Flags().StringVar(&body.Target, "target", "", "target to read from")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if body.As == "" {
-			return fmt.Errorf("%w: name the new tenant with --as SLUG", errUsage)
-		}
-		return storeOperation(cmd.Context(), c, args[0], "/restores", body, func(r restoreResult) error {
-			return c.object(r, "tenant %s restored as %s: %d records in %.1f s", args[0], r.Slug, r.Records, r.RTOSeconds)
-		})
-	}
-	return cmd
-}

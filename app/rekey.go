@@ -115,6 +115,9 @@ func (s storeFiles) Generations(ctx context.Context) ([]uint32, error) {
 // drop destroys the retired generations that nothing is under. Each is in the log
 // first.
 func (k *rekeys) drop(ctx context.Context, key keyOf, what sealed) error {
+	if id, err := data.ParseStoreID(string(key.owner)); err == nil && k.pool.Kept(id) {
+		return nil // a state that a restore replaced is under them, until it is confirmed
+	}
 	inUse, err := what.Generations(ctx)
 	if err != nil {
 		return err

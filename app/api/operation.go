@@ -24,6 +24,9 @@ type Amount struct {
 	Total int64  `json:"total"`
 	Unit  string `json:"unit" doc:"bytes, records, pages, ..."`
 	Text  string `json:"text"`
+
+	PerSecond   float64 `json:"per_second,omitempty" doc:"how fast it is, in units"`
+	SecondsLeft float64 `json:"seconds_left,omitempty" doc:"at that rate"`
 }
 
 // Operation is one long action as a lasting resource.

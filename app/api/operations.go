@@ -86,6 +86,30 @@ func (o *Operations) Start(ctx context.Context, kind, target, store string,
 	return op, nil
 }
 
+// Continue runs an operation that was interrupted, under its own id, as the context's
+// actor. data.ErrNotFound; a 409 problem for one that ended otherwise or runs.
+func (o *Operations) Continue(ctx context.Context, id string, run func(ctx context.Context, p *Progress) (result any, err error)) (Operation, error) {
+	op, err := o.Get(ctx, id)
+	if err != nil {
+		return op, err
+	}
+	if op.State != Interrupted {
+		return op, Errorf(409, "ended", "The operation cannot be continued: it is %s.", op.State)
+	}
+	op.State, op.Error, op.Updated = Running, nil, o.config.Clock().UTC()
+	runCtx, p, err := o.admit(ctx, op)
+	if err != nil {
+		return op, err
+	}
+	if err := o.update(ctx, op); err != nil {
+		o.forget(op.ID)
+		o.work.Done()
+		return op, fmt.Errorf("continue operation: %w", err)
+	}
+	go o.run(runCtx, p, run)
+	return op, nil
+}
+
 // admit counts the operation as live, unless Close was called.
 func (o *Operations) admit(ctx context.Context, op Operation) (context.Context, *Progress, error) {
 	runCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))

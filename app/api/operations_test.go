@@ -37,7 +37,7 @@ func TestOperationRunsToItsResult(t *testing.T) {
 	<-step
 	now, err := o.Get(bg, op.ID)
 	must(t, err)
-	equal(t, "progress while running", now.Progress, Amount{5, 10, "records", "reading"})
+	equal(t, "progress while running", now.Progress, Amount{Done: 5, Total: 10, Unit: "records", Text: "reading"})
 	close(seen)
 	end, err := o.Wait(bg, op.ID)
 	must(t, err)

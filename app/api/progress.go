@@ -28,7 +28,7 @@ func (p *Progress) ID() string { return p.op.ID }
 // Set tells how much is done; total 0 means unknown. Now and then it is stored.
 func (p *Progress) Set(ctx context.Context, done, total int64, unit, text string) {
 	p.mu.Lock()
-	p.op.Progress = Amount{done, total, unit, text}
+	p.op.Progress.Done, p.op.Progress.Total, p.op.Progress.Unit, p.op.Progress.Text = done, total, unit, text
 	now := p.clock()
 	due := now.Sub(p.saved) >= saveEvery
 	if due {
@@ -39,6 +39,14 @@ func (p *Progress) Set(ctx context.Context, done, total int64, unit, text string
 	if due {
 		p.save(ctx, op)
 	}
+}
+
+// Pace tells how fast it goes, in units per second, and the time left; zeros mean
+// unknown.
+func (p *Progress) Pace(perSecond float64, left time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.op.Progress.PerSecond, p.op.Progress.SecondsLeft = perSecond, left.Seconds()
 }
 
 // Operation is the operation as it stands in memory.

@@ -64,6 +64,15 @@ func (s *Service) CatchUp(ctx context.Context, id data.StoreID) (data.Position, 
 	return at, nil
 }
 
+// Farewell gives every change of a store its leaf that is about to be replaced, and
+// that nobody can acquire any more.
+func (s *Service) Farewell(ctx context.Context, id data.StoreID, last Feed) error {
+	if _, err := s.drain(ctx, id.String(), last); err != nil {
+		return fmt.Errorf("follow %s to its end: %w", id, err)
+	}
+	return nil
+}
+
 // drain takes steps until there is nothing after the followed position.
 func (s *Service) drain(ctx context.Context, log string, feed Feed) (data.Position, error) {
 	for {

@@ -36,6 +36,13 @@ type Stores interface {
 	// ClosedWell says, opening nothing, whether a store was closed cleanly.
 	ClosedWell(id data.StoreID) bool
 	Install(ctx context.Context, id data.StoreID, build func(ctx context.Context, dir string, t store.InstallTarget) error) error
+	Return(ctx context.Context, id data.StoreID, build func(ctx context.Context, dir string, t store.InstallTarget) error) error
+	Try(ctx context.Context, build func(context.Context, store.InstallTarget) error, look func(context.Context, *store.Store) error) error
+	Replace(ctx context.Context, id data.StoreID, build func(ctx context.Context, dir string, t store.InstallTarget) error,
+		last func(ctx context.Context, old *store.Store) error) error
+	Revert(ctx context.Context, id data.StoreID, amend, last func(ctx context.Context, s *store.Store) error) error
+	Kept(id data.StoreID) bool
+	DropKept(id data.StoreID) error
 }
 
 // Tenants is what the room asks of the tenants' directory.
@@ -90,6 +97,14 @@ type Config struct {
 	Staging  string // the room's own folder, <data>/staging/chains
 	Ledger   Ledger // nil: nothing was ever destroyed or erased
 	Drills   Drills // nil: nobody drills, so nothing is ever pruned
+	// Farewell lets followers of a store see the last of it before it is replaced in
+	// place; nil: there are none. Swapped hears that another took its place.
+	Farewell func(context.Context, data.StoreID, *store.Store) error
+	Swapped  func(data.StoreID)
+	// FreshKey makes a new generation of a store's pages key; nil: not needed.
+	FreshKey func(context.Context, data.StoreID) error
+	// Room is what the disk has free, in bytes; nil: it is not asked.
+	Room func() (int64, error)
 	// Own are the parts of the appliance that are shipped like stores, by name; no
 	// tenant may have such a name.
 	Own map[string]Own
@@ -132,6 +147,9 @@ func New(ctx context.Context, c Config) (*Service, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if err := c.DB.Migrate(ctx, "recovery", migrations); err != nil {
+		return nil, fmt.Errorf("new recovery: %w", err)
+	}
+	if err := c.DB.Migrate(ctx, "recovery/restores", restoreMigrations); err != nil {
 		return nil, fmt.Errorf("new recovery: %w", err)
 	}
 	s := &Service{config: c, scratch: filepath.Join(c.Staging, "scratch"), lanes: map[laneKey]*lane{}}

@@ -89,7 +89,19 @@ func (s *Service) storeRoutes() []api.Route {
 		},
 		{
 			Method: "POST", Path: base + "/restores", Permission: api.SnapshotRestore, Assurance: api.Fresh, Scope: s.scope,
-			Summary: "Restore a snapshot as a new tenant (needs the permission to create tenants, too)", Request: Order{}, Response: api.Operation{}, Status: 202, Handler: s.serveRestore,
+			Summary: "Restore a point as a new tenant (needs the permission to create tenants, too), in place, or only records; or tell what that would change", Request: Order{}, Response: api.Operation{}, Status: 202, Handler: s.serveRestore,
+		},
+		{
+			Method: "GET", Path: base + "/restores", Permission: api.SnapshotRead, Scope: s.scope, Paged: true,
+			Summary: "List the restores of the store, newest first", Response: api.Page[Restore]{}, Handler: s.serveRestores,
+		},
+		{
+			Method: "POST", Path: base + "/restores/{id}/confirm", Permission: api.SnapshotRestore, Assurance: api.Fresh, Scope: s.scope,
+			Summary: "Drop what a restore in place replaced", Response: Restore{}, Handler: s.serveConfirm,
+		},
+		{
+			Method: "POST", Path: base + "/restores/{id}/undo", Permission: api.SnapshotRestore, Assurance: api.Fresh, Scope: s.scope,
+			Summary: "Put back what a restore in place replaced; changes made since are gone", Response: api.Operation{}, Status: 202, Handler: s.serveUndo,
 		},
 	}
 }
@@ -199,6 +211,35 @@ func (s *Service) serveRestore(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	op, err := s.Restore(r.Context(), r.PathValue("slug"), r.PathValue("env"), o)
+	return accepted(w, op, err)
+}
+
+func (s *Service) serveRestores(w http.ResponseWriter, r *http.Request) error {
+	p, err := api.ReadPage(r)
+	if err != nil {
+		return err
+	}
+	found, err := s.find(r.Context(), r.PathValue("slug"), r.PathValue("env"))
+	if err != nil {
+		return err
+	}
+	page, err := s.Restores(r.Context(), found.id, p)
+	if err != nil {
+		return err
+	}
+	return api.Respond(w, http.StatusOK, page)
+}
+
+func (s *Service) serveConfirm(w http.ResponseWriter, r *http.Request) error {
+	done, err := s.Confirm(r.Context(), r.PathValue("slug"), r.PathValue("env"), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return api.Respond(w, http.StatusOK, done)
+}
+
+func (s *Service) serveUndo(w http.ResponseWriter, r *http.Request) error {
+	op, err := s.Undo(r.Context(), r.PathValue("slug"), r.PathValue("env"), r.PathValue("id"))
 	return accepted(w, op, err)
 }
 
