@@ -149,6 +149,20 @@ func owners(ctx context.Context, tx *sqlx.Tx, scope string, now time.Time) (n in
 	return n, err
 }
 
+// GrantsOf are those of a person ("host": the local socket's actor) that have not been
+// ended.
+func (s *Service) GrantsOf(ctx context.Context, holder string) ([]Grant, error) {
+	var rows []grantRow
+	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return tx.SelectContext(ctx, &rows, `SELECT `+grantColumns+` FROM grants WHERE person = ? AND revoked = 0 ORDER BY scope, role`, holder)
+	})
+	list := make([]Grant, len(rows))
+	for i, r := range rows {
+		list[i] = r.grant()
+	}
+	return list, err
+}
+
 // grant finds one that has not been ended. data.ErrNotFound.
 func (s *Service) grant(ctx context.Context, id string) (Grant, error) {
 	var row grantRow

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/pocketbase/pocketbase/apis"
 	"github.com/pocketbase/pocketbase/core"
@@ -166,3 +168,7 @@ func (s *Store) actAsKey(e *core.RequestEvent, app *core.BaseApp, reach Reach) {
 	e.Auth = self
 	e.App = &reachApp{app, reach, self}
 }
+
+// Patterns are the routes that a store serves: all that a matrix of who may what has
+// to know.
+func Patterns() []string { return slices.Sorted(maps.Keys(routes)) }
