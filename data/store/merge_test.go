@@ -87,6 +87,7 @@ func TestWritesShareACommit(t *testing.T) {
 
 // One that fails fails alone, and leaves nothing of itself.
 func TestOneOfManyFails(t *testing.T) {
+	notUnderRace(t)
 	s := newStore(t)
 	got := after(t, s, func() {
 		answers := inOneTurn(t, s, creates(s, "notes", map[string]any{"code": "a"}, map[string]any{"code": "b"},
@@ -102,6 +103,7 @@ func TestOneOfManyFails(t *testing.T) {
 
 // A commit that finds the disk full is nobody's.
 func TestSharedCommitMeetsAFullDisk(t *testing.T) {
+	notUnderRace(t)
 	d := faultfs.New()
 	s := storeOn(t, d)
 	got := after(t, s, func() {
@@ -124,6 +126,7 @@ func TestSharedCommitMeetsAFullDisk(t *testing.T) {
 
 // What SQLite takes back as a whole fails for all, also for those that had succeeded.
 func TestSharedTransactionIsTakenBack(t *testing.T) {
+	notUnderRace(t)
 	s := newStore(t)
 	guest(s).create(t, "notes", map[string]any{"code": "taken"})
 	insert := func(how, code string) func() error {

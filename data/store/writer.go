@@ -12,7 +12,8 @@ import (
 // to COMMIT, in the order in which they came; then the next has it, while the
 // session waits, still inside its Commit, until the log is on the disk. Whoever
 // waits at the same time shares one sync. So an answer, a hook after the write, a
-// realtime message come after durability, and the next write does not.
+// realtime message come after durability, and the next write does not. Single
+// statements that wait for the connection share a turn: see merge.go.
 //
 //	session 1   | turn: BEGIN .. COMMIT | wait for the disk ........ | answer
 //	session 2                           | turn: BEGIN .. COMMIT | .. | answer
