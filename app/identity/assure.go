@@ -16,7 +16,7 @@ const FreshFor = 10 * time.Minute
 // Assure decides whether the request's session meets the assurance. A person
 // without a second factor is asked for the password again, which is all there is.
 func (s *Service) Assure(r *http.Request, actor data.Actor, want api.Assurance) error {
-	if actor.Kind != data.Person || want == api.Bare || want == api.Usual {
+	if actor.Kind != data.Person || want == api.Bare {
 		return nil
 	}
 	session, err := s.sessions.lookup(r.Context(), s.token(r))
@@ -26,7 +26,12 @@ func (s *Service) Assure(r *http.Request, actor data.Actor, want api.Assurance) 
 	if err != nil {
 		return err
 	}
-	if age := s.now().Sub(session.Fresh); age < 0 || age >= FreshFor { // the clock may have been set back
+	if want != api.Enrol {
+		if err := s.satisfied(r.Context(), actor.ID, session); err != nil {
+			return err
+		}
+	}
+	if age := s.now().Sub(session.Fresh); want.StepsUp() && (age < 0 || age >= FreshFor) { // the clock may have been set back
 		return api.ErrStepUp
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"holdfast/app/api"
@@ -60,6 +61,7 @@ type Service struct {
 	sessions *sessions
 	keys     *keyCache
 	pending  *pendings
+	policies atomic.Pointer[map[string]SignInPolicy]
 	hasher   *hasher
 	accounts *backoff
 	origins  *backoff
@@ -94,6 +96,9 @@ func New(ctx context.Context, c Config) (*Service, error) {
 		sessions: newSessions(c.Sessions, c.Clock), hasher: newHasher(c.PasswordCost),
 		accounts: newBackoff(accountPolicy, c.Clock), origins: newBackoff(addressPolicy, c.Clock),
 		asked: newBackoff(challengePolicy, c.Clock),
+	}
+	if err := s.loadPolicies(ctx); err != nil {
+		return nil, fmt.Errorf("new identity: %w", err)
 	}
 	return s, nil
 }

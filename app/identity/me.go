@@ -15,6 +15,7 @@ type Me struct {
 	Person      *Person          `json:"person" doc:"null for the local socket's actor"`
 	Grants      []MyGrant        `json:"grants"`
 	Permissions []api.Permission `json:"permissions" doc:"held somewhere; the grants say where"`
+	Factor      *FactorDemand    `json:"factor,omitempty" doc:"a second factor that is still to be enrolled"`
 }
 
 // MyGrant is one role. Scope is "appliance" or a tenant's slug.
@@ -40,6 +41,9 @@ func (s *Service) me(ctx context.Context, actor data.Actor) (Me, error) {
 		}
 		p := row.person()
 		me.Person = &p
+		if me.Factor, err = s.demand(ctx, actor.ID, st); err != nil {
+			return Me{}, err
+		}
 	}
 	for _, g := range st.grants {
 		if err := s.addGrant(ctx, &me, g); err != nil {

@@ -25,19 +25,19 @@ func (s *Service) sessionRoutes() []api.Route {
 			Summary: "Begin to step up with a passkey", Handler: s.ownly(s.serveStepUpPasskey),
 		},
 		{
-			Method: http.MethodGet, Path: own + "/sessions", Permission: api.Signed, Paged: true, Response: api.Page[SessionShown]{},
+			Method: http.MethodGet, Path: own + "/sessions", Permission: api.Signed, Assurance: api.Bare, Paged: true, Response: api.Page[SessionShown]{},
 			Summary: "One's own sessions, the one last used first", Handler: s.ownly(s.serveOwnSessions),
 		},
 		{
-			Method: http.MethodDelete, Path: own + "/sessions/{session}", Permission: api.Signed,
+			Method: http.MethodDelete, Path: own + "/sessions/{session}", Permission: api.Signed, Assurance: api.Bare,
 			Summary: "End one of one's own sessions", Handler: s.ownly(s.serveEndOwn),
 		},
 		{
-			Method: http.MethodDelete, Path: own + "/sessions", Permission: api.Signed,
+			Method: http.MethodDelete, Path: own + "/sessions", Permission: api.Signed, Assurance: api.Bare,
 			Summary: "End all of one's own sessions but this one", Handler: s.ownly(s.serveEndOthers),
 		},
 		{
-			Method: http.MethodGet, Path: own + "/sign-ins", Permission: api.Signed, Paged: true, Response: api.Page[SignIn]{},
+			Method: http.MethodGet, Path: own + "/sign-ins", Permission: api.Signed, Assurance: api.Bare, Paged: true, Response: api.Page[SignIn]{},
 			Summary: "Recent sign-ins, and tries that failed; kept for 90 days", Handler: s.ownly(s.serveSignIns),
 		},
 		{

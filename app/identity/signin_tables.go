@@ -37,4 +37,10 @@ CREATE TABLE sign_ins (
 	new_device INTEGER NOT NULL DEFAULT 0     -- an agent that the person had not signed in with before
 ) STRICT;
 CREATE INDEX sign_ins_person ON sign_ins (person, at);
+`}, {Name: "policies", SQL: `
+CREATE TABLE sign_in_policies (
+	scope TEXT PRIMARY KEY,                   -- 'appliance' or a tenant id
+	policy TEXT NOT NULL,                     -- JSON
+	updated INTEGER NOT NULL, updated_by TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 `}}
