@@ -101,7 +101,7 @@ func (b *browser) snapshot(s *server) {
 	b.until("the target is listed", `return !document.querySelector('dialog[open]') && document.body.innerText.includes('snapshots')`)
 	b.goTo("/tenants/acme/prod/snapshots")
 	b.click("Snapshot now")
-	b.sees("Restore as new…")
+	b.sees("Restore the newest…")
 	b.click("Verify")
 	b.sees("The chain is whole")
 	b.quiet()
@@ -109,8 +109,9 @@ func (b *browser) snapshot(s *server) {
 
 func (b *browser) restore() {
 	b.t.Helper()
-	b.click("Restore as new…")
+	b.click("Restore the newest…")
 	b.fill("as", "acme-restored")
+	b.submit("Go on")
 	b.submit("Restore")
 	b.sees("Restored")
 	b.click("Open acme-restored")
@@ -124,7 +125,8 @@ func (b *browser) restore() {
 var consolePages = map[string]string{
 	"tenants": "/tenants", "overview": "/tenants/acme/prod", "collections": "/tenants/acme/prod/collections",
 	"records": "/tenants/acme/prod/collections/items?sort=-n&filter=n%3C30", "import": "/tenants/acme/prod/import",
-	"keys": "/tenants/acme/prod/keys", "snapshots": "/tenants/acme/prod/snapshots", "log": "/tenants/acme/prod/audit",
+	"keys": "/tenants/acme/prod/keys", "snapshots": "/tenants/acme/prod/snapshots", "policy": "/tenants/acme/prod/snapshots/policy",
+	"restore": "/tenants/acme/prod/restore", "log": "/tenants/acme/prod/audit",
 	"danger": "/tenants/acme/prod/danger", "operations": "/operations", "targets": "/targets", "operators": "/operators",
 	"audit": "/audit", "notfound": "/no/such/page",
 }

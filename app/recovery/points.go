@@ -156,6 +156,9 @@ func (p *Points) read(ctx context.Context, tx *sqlx.Tx, store string, from, unti
 	if err := tx.SelectContext(ctx, &targets, `SELECT id FROM targets ORDER BY name`); err != nil {
 		return err
 	}
+	if limit == 1 {
+		return p.newest(ctx, tx, store, from, until, targets)
+	}
 	each := max(2, limit/max(1, len(targets)))
 	step, err := stepOf(ctx, tx, store, from, until, each, targets)
 	if err != nil {
@@ -173,6 +176,25 @@ func (p *Points) read(ctx context.Context, tx *sqlx.Tx, store string, from, unti
 		p.StepSeconds = float64(step) / 1000
 	}
 	p.Points = cut(merge(rows, max(step, sameMoment)), limit)
+	return nil
+}
+
+// newest reads the one point that a moment is restored as, which stands for itself alone.
+func (p *Points) newest(ctx context.Context, tx *sqlx.Tx, store string, from, until int64, targets []string) error {
+	var at *int64
+	err := tx.GetContext(ctx, &at, `SELECT max(time) FROM snapshots WHERE store = ? AND time BETWEEN ? AND ?`, store, from, until)
+	if err != nil || at == nil {
+		return err
+	}
+	var rows []pointRow
+	for _, target := range targets {
+		lane, err := laneOf(ctx, tx, store, target, max(from, *at-sameMoment), *at, 1)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, lane...)
+	}
+	p.Points = cut(merge(rows, sameMoment), 1)
 	return nil
 }
 

@@ -101,7 +101,7 @@ func TestPointsAreThinned(t *testing.T) {
 	}
 	at := noon.Add(1234*time.Second + 500*time.Millisecond)
 	near := w.points("acme", url.Values{"until": {at.Format(time.RFC3339Nano)}, "limit": {"1"}})
-	if len(near.Points) != 1 || !near.Points[0].Time.Equal(noon.Add(1234*time.Second)) {
+	if len(near.Points) != 1 || !near.Points[0].Time.Equal(noon.Add(1234*time.Second)) || near.Points[0].Bytes != 100 {
 		t.Errorf("the point of a moment: %+v", near.Points)
 	}
 	few := w.points("acme", url.Values{"from": {noon.Add(10 * time.Second).Format(time.RFC3339)}, "until": {noon.Add(20 * time.Second).Format(time.RFC3339)}})

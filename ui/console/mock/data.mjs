@@ -110,7 +110,7 @@ export const operators = [
 
 export const permissions = [
   'operator.manage', 'member.manage', 'tenant.create', 'tenant.read', 'tenant.delete', 'environment.create', 'data.read', 'data.write', 'schema.manage', 'key.manage', 'snapshot.read',
-  'snapshot.create', 'snapshot.restore', 'target.read', 'target.manage', 'audit.read', 'operation.read', 'studio.open',
+  'snapshot.create', 'snapshot.restore', 'target.read', 'target.manage', 'audit.read', 'operation.read', 'studio.open', 'custody.read', 'custody.manage', 'disposal.read', 'data.erase', 'doctor.read', 'drill.run', 'operation.cancel',
 ];
 
 export const importResult = {

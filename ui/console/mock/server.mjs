@@ -7,6 +7,7 @@ import { extname, join, normalize } from 'node:path';
 import { parseArgs } from 'node:util';
 import * as data from './data.mjs';
 import { operations, start } from './operations.mjs';
+import * as recovery from './recovery.mjs';
 
 const { values: options } = parseArgs({
   options: { port: { type: 'string', default: '5190' }, mode: { type: 'string', default: 'full' }, slow: { type: 'string', default: '0' } },
@@ -94,7 +95,19 @@ const routes = {
   [`DELETE ${S}/keys/:id`]: ({ params }) => (Object.assign(mine.keys.find((k) => k.id === params.id) ?? {}, { state: 'revoked' }), [204]),
   [`GET ${S}/snapshots`]: ({ url }) => [200, paged(list(data.snapshots), url)],
   [`POST ${S}/snapshots`]: ({ params }) => [202, start('snapshot', 'frankfurt', `${params.slug}/${params.env}`, 3, 420, 'pages', { store: 'acme/prod', seq: 35, pages: 420, bytes: 610000, files: 3 })],
-  [`GET ${S}/snapshots/status`]: () => [200, { targets: list([{ target: 'frankfurt', seq: 34, time: data.before(130), dirtyPages: 7, lagSeconds: 31 }, { target: 'nas', seq: 31, time: data.before(7200), dirtyPages: 512, lagSeconds: 7200, error: 'dial: no route to the share' }]) }],
+  [`GET ${S}/snapshots/status`]: () => [200, full ? recovery.status() : { targets: [] }],
+  [`GET ${S}/snapshots/points`]: ({ url }) => [200, full ? recovery.points(url) : { step_seconds: 0, points: [] }],
+  [`GET ${S}/snapshots/policy`]: () => [200, recovery.policy],
+  [`PUT ${S}/snapshots/policy`]: ({ body }) => [200, Object.assign(recovery.policy, body)],
+  [`GET ${S}/restores`]: ({ url }) => [200, paged([], url)],
+  [`GET ${S}/drills`]: ({ url, params }) => [200, paged(list(recovery.drills.filter((d) => d.name === params.slug)), url)],
+  [`POST ${S}/drills`]: ({ params }) => [202, start('drill', 'frankfurt', `${params.slug}/${params.env}`, 4, 18400, 'pages', { ok: true, rto_seconds: 8.2, rpo_seconds: 0.9 })],
+  'GET /drills/overview': ({ url }) => [200, paged(list(recovery.standings), url)],
+  'GET /drills/:id': ({ params }) => [200, recovery.drills.find((d) => d.id === params.id)],
+  'GET /drills': ({ url }) => [200, paged(list(recovery.drills), url)],
+  'POST /drills': () => [202, start('drill', 'all stores', '', 6, 6, 'stores', { ok: true })],
+  'GET /doctor': () => [200, full ? recovery.doctor : { ok: true, findings: [] }],
+  'GET /snapshots/overview': ({ url }) => [200, paged([], url)],
   [`POST ${S}/snapshots/verify`]: ({ params }) => [202, start('verify', 'frankfurt', `${params.slug}/${params.env}`, 3, 34, 'objects', { ok: true, objects: 34, bytes: 51000000, problems: [] })],
   [`POST ${S}/restores`]: ({ params, body }) => [202, start('restore', body.as, `${params.slug}/${params.env}`, 4, 18400, 'pages', { slug: body.as, records: 33104, rto_seconds: 3.9 })],
   [`GET ${S}/audit`]: ({ url }) => [200, paged(data.entries, url)],

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import { ago, bytes, cell, plural, span } from '../src/lib/format';
+import { apart, healthOf } from '../src/lib/places';
 import { slugOf } from '../src/lib/slug';
 import { targetUrl } from '../src/lib/target';
 import { formatOf } from '../src/lib/upload';
@@ -48,4 +49,16 @@ it('tells the format from the name', () => {
   expect(formatOf('a.b.ndjson')).toBe('jsonl');
   expect(formatOf('json')).toBe('json');
   expect(formatOf('a.xlsx')).toBeUndefined();
+});
+
+it('tells whether targets are apart', () => {
+  const t = (name: string, more = {}) => ({ name, url: 'file:///x', health: 'healthy', ...more });
+  expect(apart([])).toBe('');
+  expect(apart([t('a')])).toContain('one target only');
+  expect(apart([t('a', { place: 'A' }), t('b', { place: 'B', health: 'absent' })])).toContain('Only one target answers');
+  expect(apart([t('a', { place: 'A' }), t('b')])).toContain('Say where b lies');
+  expect(apart([t('a', { place: 'A' }), t('b', { place: 'a ' })])).toContain('in one place (A)');
+  expect(apart([t('a', { place: 'A' }), t('b', { region: 'eu' })])).toBe('');
+  expect(healthOf(t('a', { health: 'failed' }))).toEqual({ text: 'failed', tone: 'danger' });
+  expect(healthOf(t('a', { health: undefined })).text).toBe('not tried yet');
 });

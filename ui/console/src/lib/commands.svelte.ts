@@ -28,6 +28,8 @@ const tabs: [RouteName, string, IconName][] = [
   ['import', 'Import', 'import'],
   ['keys', 'API keys', 'key'],
   ['snapshots', 'Snapshots', 'snapshot'],
+  ['policy', 'Snapshot policy', 'settings'],
+  ['storeDrills', 'Drills', 'drill'],
   ['log', 'Audit', 'audit'],
   ['danger', 'Danger zone', 'danger'],
 ];
@@ -36,6 +38,8 @@ const pages: [RouteName, string, IconName, string][] = [
   ['tenants', 'Tenants', 'tenants', 'tenant.read'],
   ['operations', 'Operations', 'operations', 'operation.read'],
   ['targets', 'Targets', 'targets', 'target.read'],
+  ['drills', 'Drills of all stores', 'drill', 'snapshot.read'],
+  ['health', 'Health', 'health', 'target.read'],
   ['custody', 'Keys of the appliance', 'key', 'custody.read'],
   ['operators', 'Operators', 'operators', 'operator.manage'],
   ['audit', 'Appliance audit', 'audit', 'audit.read'],

@@ -161,12 +161,23 @@ export interface TargetStatus {
   dirtyPages: number;
   lagSeconds: number;
   error?: string;
+  lag_seconds?: number;
+  state?: 'current' | 'behind' | 'absent' | 'fenced' | 'paused';
+  staged_bytes?: number;
+  newest?: string;
+  why?: string;
 }
 
 export interface Target {
   name: string;
   url: string;
   created?: string;
+  region?: string;
+  place?: string;
+  storage_class?: string;
+  health?: string;
+  why?: string;
+  tried?: string | null;
 }
 
 export interface Entry {

@@ -3,6 +3,8 @@ import type { RouteName } from '../lib/routes';
 import Audit from './Audit.svelte';
 import Custody from './Custody.svelte';
 import Disposals from './Disposals.svelte';
+import Drills from './Drills.svelte';
+import Health from './Health.svelte';
 import Operation from './Operation.svelte';
 import Operations from './Operations.svelte';
 import Operators from './Operators.svelte';
@@ -20,11 +22,16 @@ export const pages: Partial<Record<RouteName, Component>> = {
   import: Store,
   keys: Store,
   snapshots: Store,
+  policy: Store,
+  restore: Store,
+  storeDrills: Store,
   log: Store,
   danger: Store,
   operations: Operations,
   operation: Operation,
   targets: Targets,
+  drills: Drills,
+  health: Health,
   custody: Custody,
   operators: Operators,
   disposals: Disposals,

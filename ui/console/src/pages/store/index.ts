@@ -2,11 +2,14 @@ import type { Component } from 'svelte';
 import type { RouteName } from '../../lib/routes';
 import Collections from './Collections.svelte';
 import Danger from './Danger.svelte';
+import Drills from './Drills.svelte';
 import Import from './Import.svelte';
 import Keys from './Keys.svelte';
 import Log from './Log.svelte';
 import Overview from './Overview.svelte';
+import Policy from './Policy.svelte';
 import Records from './Records.svelte';
+import Restore from './Restore.svelte';
 import Snapshots from './Snapshots.svelte';
 
 // The tabs of a tenant's page.
@@ -17,6 +20,9 @@ export const tabs: Partial<Record<RouteName, Component>> = {
   import: Import,
   keys: Keys,
   snapshots: Snapshots,
+  policy: Policy,
+  restore: Restore,
+  storeDrills: Drills,
   log: Log,
   danger: Danger,
 };

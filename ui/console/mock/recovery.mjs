@@ -1,0 +1,98 @@
+// Made-up snapshots, drills, policies, findings.
+import { before, id, targets } from './data.mjs';
+
+const now = Date.now();
+const second = 1000, minute = 60 * second, hour = 60 * minute, day = 24 * hour;
+let seed = 11;
+const random = () => ((seed = (seed * 1103515245 + 12345) % 2147483648) / 2147483648);
+
+// Eleven days: days, hours, minutes, and the seconds of the last hour; quiet at night.
+function history() {
+  const found = [];
+  const busy = (at) => { const h = new Date(at).getHours(); return h > 7 && h < 20; };
+  let sequence = 0;
+  const add = (at, kind) => found.push({ at, kind, bytes: kind === 'base' ? 27_400_000 : Math.round((400 + random() ** 3 * 90_000) * (busy(at) ? 3 : 0.4)) });
+  add(now - 11 * day, 'base');
+  for (let at = now - 11 * day + hour; at < now - 2 * day; at += hour) if (busy(at) || random() < 0.2) add(at, new Date(at).getUTCHours() === 23 ? 'day' : 'hour');
+  add(now - 4.3 * day, 'base');
+  for (let at = now - 2 * day; at < now - hour; at += minute) if (busy(at) ? random() < 0.7 : random() < 0.05) add(at, new Date(at).getMinutes() === 59 ? 'hour' : 'minute');
+  for (let at = now - hour; at < now - 2000; at += second) if (random() < 0.4) add(at, new Date(at).getSeconds() > 57 ? 'minute' : 'second');
+  found.sort((a, b) => a.at - b.at);
+  return found.map((p) => ({ ...p, sequence: ++sequence, targets: p.at > now - 40 * minute && p.at < now - 22 * minute ? ['frankfurt'] : p.at > now - 8 * day ? ['frankfurt', 'nas'] : ['frankfurt'] }));
+}
+const all = history();
+const drilled = new Set([all[4].sequence, all[60].sequence, all.at(-700).sequence, all.at(-90).sequence]);
+
+export function points(url) {
+  const asked = (name, other) => (url.searchParams.get(name) ? Date.parse(url.searchParams.get(name)) : other);
+  const limit = Number(url.searchParams.get('limit') || 400);
+  const inside = all.filter((p) => p.at >= asked('from', 0) && p.at <= asked('until', Infinity));
+  const ends = { first: new Date(all[0].at).toISOString(), last: new Date(all.at(-1).at).toISOString() };
+  let step = 0, kept = inside;
+  if (inside.length > limit) {
+    const range = inside.at(-1).at - inside[0].at;
+    step = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400].find((s) => range / 1000 / s <= limit - 2) ?? 86400;
+    const last = new Map();
+    for (const p of inside) {
+      const key = Math.floor(p.at / 1000 / step);
+      last.set(key, { ...p, bytes: p.bytes + (last.get(key)?.bytes ?? 0) });
+    }
+    kept = [...last.values()];
+    if (limit === 1) kept = inside.slice(-1);
+  }
+  return { ...ends, step_seconds: limit === 1 ? 0 : step, points: kept.map((p) => ({ time: new Date(p.at).toISOString(), sequence: p.sequence, targets: p.targets, bytes: p.bytes, pages: Math.ceil(p.bytes / 1400), files: 214, snapshots: 1, position: 40000 + p.sequence, kind: p.kind, drilled: drilled.has(p.sequence) })) };
+}
+
+export const status = () => ({
+  targets: [
+    { target: 'frankfurt', seq: 4812, time: before(2), dirtyPages: 0, lagSeconds: 0.4, lag_seconds: 0.4, state: 'current', staged_bytes: 0, newest: before(2) },
+    { target: 'nas', seq: 4790, time: before(1320), dirtyPages: 512, lagSeconds: 1320, lag_seconds: 1320, state: 'absent', staged_bytes: 7_340_032, newest: before(1320), why: 'dial: no route to the share', error: 'dial: no route to the share' },
+  ],
+});
+
+export const policy = { every_seconds: 1, retention: { all_hours: 24, last: 0, hourly: 48, daily: 14, weekly: 8, monthly: 12, yearly: 0 }, regions: ['eu-central-1'], targets: [], lock: { mode: '', days: 0 }, erasure_horizon_days: 30, rto_seconds: 60, rpo_seconds: 5, drill_every_days: 7 };
+
+export const drills = Array.from({ length: 31 }, (_, n) => {
+  const failed = n === 9;
+  const name = ['acme', 'acme', 'northwind', 'acme', 'blue-heron'][n % 5];
+  const rto = failed ? null : Math.round(8200 + random() * 5000 + (n === 16 ? 61000 : 0));
+  const rpo = Math.round(600 + random() * 900 + (n === 3 ? 7000 : 0));
+  const started = n * 0.36 * 86400 + 900;
+  return {
+    id: `drill${id(8)}`, name, store: `${id()}/prod`, target: n % 3 ? 'frankfurt' : 'nas', sequence: 4700 - n * 90, position: { incarnation: 'k3v9x2m4', sequence: 48000 - n * 700 }, point: before(started + 30),
+    started: before(started), ended: before(started - (rto ?? 3000) / 1000 - 1.4), ok: !failed, rto_ms: rto, rpo_ms: rpo, rto_goal_ms: 60000, rpo_goal_ms: 5000, rto_met: failed ? false : rto <= 60000, rpo_met: rpo <= 5000,
+    bytes: 27_400_000 + n * 40_000, pages: 18400, records: 33104 - n * 11, files: 214, compared: 32900 - n * 11, cause: n % 6 ? 'schedule' : 'asked', actor: n % 6 ? 'system' : 'person:mara',
+    checks: ['chain', 'checksum', 'integrity', 'probe', 'records', 'files'].map((check, i) => ({ name: check, state: failed && i > 3 ? (i === 4 ? 'failed' : 'skipped') : 'passed', text: 'as it should be' })),
+    findings: failed ? ['packages: 3 records differ from what was recorded when they were shipped'] : [],
+  };
+});
+
+export const standings = [
+  { name: 'blue-heron', target: 'nas', every_seconds: 604800, last: drills[9], last_good: before(86400 * 9), due: before(86400 * 2), overdue: true, alarm: true },
+  { name: 'acme', target: 'frankfurt', every_seconds: 604800, last: drills[1], last_good: drills[1].started, due: new Date(now + 6.6 * day).toISOString(), overdue: false, alarm: false },
+  { name: 'acme', target: 'nas', every_seconds: 604800, last: drills[3], last_good: drills[3].started, due: new Date(now + 5.9 * day).toISOString(), overdue: false, alarm: false },
+  { name: 'northwind', target: 'frankfurt', every_seconds: 604800, last: drills[2], last_good: drills[2].started, due: new Date(now + 6.2 * day).toISOString(), overdue: false, alarm: false },
+  { name: 'quarry', target: 'frankfurt', every_seconds: 604800, last: null, last_good: null, due: new Date(now + 2 * day).toISOString(), overdue: false, alarm: false },
+].map((s) => ({ store: `${id()}/prod`, ...s }));
+
+export const doctor = {
+  ok: false,
+  findings: [
+    { id: 'target-absent', severity: 'critical', what: 'The target nas has not answered for 22 minutes; acme is 22 minutes behind there.', fix: 'holdfast target test nas' },
+    { id: 'places', severity: 'warning', what: 'All healthy targets are in one place (eu-central-1).', fix: 'holdfast target add NAME URL --place ELSEWHERE' },
+    { id: 'recovery-unproven', severity: 'warning', what: 'A recovery key was never typed back.', fix: 'holdfast keys prove d540d56d --recovery-key-stdin' },
+    { id: 'drill-due', severity: 'info', what: 'quarry has not been drilled for 9 days; its policy asks for 7.', fix: 'holdfast drill quarry' },
+  ],
+};
+
+export const preview = {
+  collections: [
+    { collection: 'packages', added: 12, changed: 431, removed: 57 },
+    { collection: 'maintainers', added: 0, changed: 2, removed: 0 },
+    { collection: 'users', added: 0, changed: 0, removed: 0 },
+  ],
+  files: { added: 3, changed: 0, removed: 1 }, erasures: 2, room_needed: 82_000_000, room_free: 41_000_000_000,
+};
+
+Object.assign(targets[0], { place: 'Frankfurt', region: 'eu-central-1', storage_class: 'STANDARD', health: 'healthy', tried: before(40) });
+Object.assign(targets[1], { place: 'Office', region: '', storage_class: '', health: 'failed', tried: before(10), why: 'dial: no route to the share' });
