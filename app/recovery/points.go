@@ -107,8 +107,7 @@ func (s *Service) Points(ctx context.Context, id data.StoreID, st Stretch) (Poin
 	return answer, nil
 }
 
-// markDrilled marks the points that stand for a snapshot which a drill found whole:
-// the one of that number or, of a thinned list, the next one after it.
+// markDrilled marks the points that stand for a snapshot which a drill found whole.
 func (s *Service) markDrilled(ctx context.Context, store string, points []Point) error {
 	targets, err := s.targets(ctx)
 	if err != nil {
@@ -119,16 +118,12 @@ func (s *Service) markDrilled(ctx context.Context, store string, points []Point)
 		if err != nil {
 			return err
 		}
-		for i := range points {
-			if points[i].Targets[0] != t.Name {
+		for i, p := range points {
+			if p.Targets[0] != t.Name {
 				continue // its number is of another target
 			}
-			n := 0
-			for n < len(good) && good[n] <= points[i].Sequence {
-				n++
-			}
-			points[i].Drilled = points[i].Drilled || n > 0
-			good = good[n:]
+			stands := func(sequence int64) bool { return sequence > p.Sequence-p.Snapshots && sequence <= p.Sequence }
+			points[i].Drilled = p.Drilled || slices.ContainsFunc(good, stands)
 		}
 	}
 	return nil
