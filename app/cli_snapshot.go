@@ -114,17 +114,26 @@ type verifyResult struct {
 	Objects  int64    `json:"objects"`
 	Bytes    int64    `json:"bytes"`
 	Problems []string `json:"problems"`
+	Sampled  bool     `json:"sampled"`
 }
 
 func (c *cli) snapshotVerify() *cobra.Command {
-	return &cobra.Command{Use: "verify TENANT", Short: "Read the chain and check every signature and hash", Args: usage(cobra.ExactArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
-		return storeOperation(cmd.Context(), c, args[0], "/snapshots/verify", nil, func(v verifyResult) error {
+	var body struct {
+		Target string  `json:"target,omitempty"`
+		Sample float64 `json:"sample,omitempty"`
+	}
+	cmd := &cobra.Command{Use: "verify TENANT [--sample 0.05]", Short: "Read the chain and check every signature and hash", Args: usage(cobra.ExactArgs(1))}
+	cmd.Flags().StringVar(&body.Target, "target", "", "only this target; all where it is not given")
+	cmd.Flags().Float64Var(&body.Sample, "sample", 0, "read all manifests, but only this share of the other objects, drawn by lot")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return storeOperation(cmd.Context(), c, args[0], "/snapshots/verify", body, func(v verifyResult) error {
 			if err := c.object(v, "%d objects, %d bytes read: %s", v.Objects, v.Bytes, verdict(v.OK)); err != nil || v.OK {
 				return err
 			}
 			return fmt.Errorf("the chain of %s is damaged: %s", args[0], strings.Join(v.Problems, "; "))
 		})
-	}}
+	}
+	return cmd
 }
 
 func verdict(ok bool) string {

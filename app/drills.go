@@ -84,4 +84,8 @@ func (d drilledChains) Source(ctx context.Context, id data.StoreID, target strin
 	return d.recovery.Source(ctx, id, target)
 }
 
+func (d drilledChains) VerifyNext(ctx context.Context, now time.Time) error {
+	return d.recovery.VerifyNext(ctx, now)
+}
+
 func (d drilledChains) Explain(err error) error { return d.recovery.Explain(err) }

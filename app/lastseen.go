@@ -27,7 +27,10 @@ type lastSeen struct {
 	record func(context.Context, api.Event) error
 }
 
-var lastSeenKey = []byte("newest")
+var (
+	lastSeenKey = []byte("newest")
+	setBackKey  = []byte("setback") // when the clock was last found to be behind
+)
 
 // note compares the clock with the newest time seen and keeps the newer one. It
 // fails where the clock is behind by more than the slack.
@@ -37,7 +40,7 @@ func (l lastSeen) note(ctx context.Context, now time.Time) error {
 		return err
 	}
 	if behind := newest.Sub(now); behind > setBackSlack {
-		return errors.Join(l.tell(ctx, newest, behind), l.keep(ctx, now))
+		return errors.Join(l.tell(ctx, newest, behind), l.keep(ctx, now), l.set(ctx, setBackKey, now))
 	}
 	if now.After(newest) {
 		return l.keep(ctx, now)
@@ -54,9 +57,14 @@ func (l lastSeen) tell(ctx context.Context, newest time.Time, behind time.Durati
 	}))
 }
 
-func (l lastSeen) newest(ctx context.Context) (t time.Time, err error) {
+func (l lastSeen) newest(ctx context.Context) (time.Time, error) { return l.get(ctx, lastSeenKey) }
+
+// setBack is when the clock was last found to be behind; zero if it never was.
+func (l lastSeen) setBack(ctx context.Context) (time.Time, error) { return l.get(ctx, setBackKey) }
+
+func (l lastSeen) get(ctx context.Context, key []byte) (t time.Time, err error) {
 	err = l.vault.View(ctx, func(tx *vault.Tx) error {
-		b, err := tx.Get(lastSeenKey)
+		b, err := tx.Get(key)
 		if errors.Is(err, data.ErrNotFound) {
 			return nil
 		}
@@ -68,10 +76,12 @@ func (l lastSeen) newest(ctx context.Context) (t time.Time, err error) {
 	return t, err
 }
 
-func (l lastSeen) keep(ctx context.Context, t time.Time) error {
+func (l lastSeen) keep(ctx context.Context, t time.Time) error { return l.set(ctx, lastSeenKey, t) }
+
+func (l lastSeen) set(ctx context.Context, key []byte, t time.Time) error {
 	b, err := json.Marshal(t.UTC())
 	if err != nil {
 		return err
 	}
-	return l.vault.Update(vault.Quietly(ctx), func(tx *vault.Tx) error { return tx.Set(lastSeenKey, b) })
+	return l.vault.Update(vault.Quietly(ctx), func(tx *vault.Tx) error { return tx.Set(key, b) })
 }

@@ -64,6 +64,8 @@ type Chains interface {
 	Chains(ctx context.Context, store data.StoreID) ([]Chain, error)
 	// Source says how to read a chain.
 	Source(ctx context.Context, store data.StoreID, target string) (restore.Config, error)
+	// VerifyNext reads a sample of the chain that was longest not verified, if due.
+	VerifyNext(ctx context.Context, now time.Time) error
 	// Explain words an error of a chain or a target for a client.
 	Explain(error) error
 }

@@ -44,7 +44,7 @@ func (s *Service) Routes() []api.Route {
 			Summary: "A drill's signed report", Produces: "application/json", Response: "", Handler: s.serveReportOfDrill,
 		},
 		{
-			Method: "POST", Path: reports, Permission: api.DrillRun,
+			Method: "POST", Path: reports, Permission: api.AuditRead,
 			Summary: "Make and sign a report of a period over all stores", Request: Period{}, Response: Kept{}, Status: 201, Handler: s.serveMake,
 		},
 		{

@@ -206,6 +206,9 @@ func (s *Service) turnRound(all []Standing, now time.Time) {
 			s.config.Logger.Error("a drill did not end", "store", st.Store, "target", st.Target, "error", err)
 		}
 	}
+	if err := s.config.Chains.VerifyNext(s.ctx, now); err != nil && s.ctx.Err() == nil {
+		s.config.Logger.Error("a verification did not end", "error", err)
+	}
 }
 
 // dueOf takes those that are longest due, not more than it takes to get round

@@ -32,10 +32,10 @@ func BuiltinRoles() []Role {
 			Allow: []api.Permission{api.TenantRead, api.MemberRead, api.SnapshotRead, api.TargetRead, api.OperationRead}},
 		{Name: "security", Where: api.OnAppliance, About: "Watches who may what, reads the logs, runs access reviews.",
 			Allow: []api.Permission{api.OperatorRead, api.MemberRead, api.ReviewRead, api.ReviewManage, api.TenantRead,
-				api.SnapshotRead, api.TargetRead, api.AuditRead, api.OperationRead, api.DisposalRead, api.CustodyRead}},
+				api.SnapshotRead, api.TargetRead, api.AuditRead, api.OperationRead, api.DisposalRead, api.CustodyRead, api.DoctorRead}},
 		{Name: "auditor", Where: api.OnAppliance, About: "Reads what is kept as evidence and changes nothing.",
 			Allow: []api.Permission{api.OperatorRead, api.MemberRead, api.ReviewRead, api.TenantRead, api.SnapshotRead,
-				api.TargetRead, api.AuditRead, api.OperationRead, api.DisposalRead, api.CustodyRead}},
+				api.TargetRead, api.AuditRead, api.OperationRead, api.DisposalRead, api.CustodyRead, api.DoctorRead}},
 		{Name: "billing", Where: api.OnAppliance, About: "Sees which tenants there are and how large they are.",
 			Allow: []api.Permission{api.TenantRead}},
 

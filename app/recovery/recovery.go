@@ -152,6 +152,9 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	if err := c.DB.Migrate(ctx, "recovery/restores", restoreMigrations); err != nil {
 		return nil, fmt.Errorf("new recovery: %w", err)
 	}
+	if err := c.DB.Migrate(ctx, "recovery/verify", verifyMigrations); err != nil {
+		return nil, fmt.Errorf("new recovery: %w", err)
+	}
 	s := &Service{config: c, scratch: filepath.Join(c.Staging, "scratch"), lanes: map[laneKey]*lane{}}
 	s.ships.init(s)
 	if err := os.MkdirAll(s.scratch, 0o700); err != nil {

@@ -15,7 +15,7 @@ type Choice struct {
 
 // Routes are targets, snapshots and restores over REST.
 func (s *Service) Routes() []api.Route {
-	return append(s.targetRoutes(), append(s.storeRoutes(), s.pointRoute())...)
+	return append(s.targetRoutes(), append(s.storeRoutes(), s.pointRoute(), s.verifyRoute())...)
 }
 
 func (s *Service) targetRoutes() []api.Route {
@@ -81,7 +81,7 @@ func (s *Service) storeRoutes() []api.Route {
 		},
 		{
 			Method: "POST", Path: base + "/snapshots/verify", Permission: api.SnapshotRead, Scope: s.scope,
-			Summary: "Read the chain: signatures, hashes, positions, decryption, checksums", Request: Choice{}, Response: api.Operation{}, Status: 202, Handler: s.serveVerify,
+			Summary: "Read the chain: signatures, hashes, positions, decryption, checksums", Request: VerifyOrder{}, Response: api.Operation{}, Status: 202, Handler: s.serveVerify,
 		},
 		{
 			Method: "POST", Path: base + "/scrub", Permission: api.SnapshotRead, Scope: s.scope,
@@ -197,11 +197,11 @@ func (s *Service) serveSnapshot(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Service) serveVerify(w http.ResponseWriter, r *http.Request) error {
-	var c Choice
-	if err := api.Read(r, &c); err != nil {
+	var o VerifyOrder
+	if err := api.Read(r, &o); err != nil {
 		return err
 	}
-	op, err := s.Verify(r.Context(), r.PathValue("slug"), r.PathValue("env"), c.Target)
+	op, err := s.Verify(r.Context(), r.PathValue("slug"), r.PathValue("env"), o)
 	return accepted(w, op, err)
 }
 

@@ -181,6 +181,23 @@ func (s *Service) LastScrubs(ctx context.Context) (map[data.StoreID]time.Time, e
 	return last, nil
 }
 
+// Damaged lists the stores whose last scrub found something.
+func (s *Service) Damaged(ctx context.Context) (out []data.StoreID, err error) {
+	var names []string
+	err = s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return tx.SelectContext(ctx, &names, `SELECT store FROM scrubs WHERE findings > 0 ORDER BY store`)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("damaged stores: %w", err)
+	}
+	for _, name := range names {
+		if id, err := data.ParseStoreID(name); err == nil {
+			out = append(out, id)
+		}
+	}
+	return out, nil
+}
+
 func (s *Service) serveScrub(w http.ResponseWriter, r *http.Request) error {
 	op, err := s.Scrub(r.Context(), r.PathValue("slug"), r.PathValue("env"))
 	return accepted(w, op, err)

@@ -31,6 +31,11 @@ func (s *Service) Findings(ctx context.Context) ([]Finding, error) {
 			list = append(list, Finding{"target-failed", "error", fmt.Sprintf("Target %s does not work: %s", t.Name, t.Why), "Mend it, then try it: holdfast target test " + t.Name})
 		}
 	}
+	damaged, err := s.verifyFindings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, damaged...)
 	more, err := s.policyFindings(ctx, names, targets)
 	return append(append(list, s.chainFindings()...), more...), err
 }

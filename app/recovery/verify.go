@@ -19,20 +19,30 @@ type Verified struct {
 	Bytes     int64    `json:"bytes" doc:"read from the targets"`
 	Problems  []string `json:"problems" doc:"each names an object and what is wrong with it"`
 	Leftover  []string `json:"leftover" doc:"objects that belong to no snapshot; they do no harm"`
+	Sampled   bool     `json:"sampled" doc:"only a part of the objects was read, drawn by lot, beside all manifests"`
+}
+
+// VerifyOrder is the body of a verification.
+type VerifyOrder struct {
+	Choice
+	Sample float64 `json:"sample,omitempty" doc:"share of the objects to read, drawn by lot, beside all manifests: 0.05 is a twentieth; all where it is not given"`
 }
 
 // Verify starts reading a store's chain on one target, or on all ("").
-func (s *Service) Verify(ctx context.Context, slug, environment, target string) (api.Operation, error) {
+func (s *Service) Verify(ctx context.Context, slug, environment string, o VerifyOrder) (api.Operation, error) {
+	if o.Sample < 0 || o.Sample > 1 {
+		return api.Operation{}, api.InvalidField("sample", "want a number from 0 to 1")
+	}
 	r, err := s.readable(ctx, slug, environment)
 	if err != nil {
 		return api.Operation{}, err
 	}
-	targets, err := s.chosen(ctx, target)
+	targets, err := s.chosen(ctx, o.Target)
 	if err != nil {
 		return api.Operation{}, err
 	}
 	return s.config.Operations.Start(ctx, "snapshot.verify", r.String(), r.id.String(), func(ctx context.Context, p *api.Progress) (any, error) {
-		return s.verify(ctx, p, r, targets)
+		return s.verify(ctx, p, r, targets, o.Sample)
 	})
 }
 
@@ -48,7 +58,7 @@ func (s *Service) readable(ctx context.Context, slug, environment string) (ref, 
 	return r, s.explain(err)
 }
 
-func (s *Service) verify(ctx context.Context, p *api.Progress, r ref, targets []targetRow) (any, error) {
+func (s *Service) verify(ctx context.Context, p *api.Progress, r ref, targets []targetRow, sample float64) (any, error) {
 	sum := Verified{OK: true, Problems: []string{}, Leftover: []string{}}
 	newest, err := s.newest(ctx, r.id)
 	if err != nil {
@@ -60,7 +70,7 @@ func (s *Service) verify(ctx context.Context, p *api.Progress, r ref, targets []
 		if err != nil {
 			return nil, err
 		}
-		c.AtLeast = row.Sequence
+		c.AtLeast, c.Sample = row.Sequence, sample
 		report, err := restore.Verify(ctx, c)
 		if errors.Is(err, backup.ErrNoSnapshot) && !shipped && len(targets) > 1 {
 			continue
@@ -69,6 +79,9 @@ func (s *Service) verify(ctx context.Context, p *api.Progress, r ref, targets []
 			return nil, s.explain(fmt.Errorf("target %s: %w", t.Name, err))
 		}
 		sum.add(report)
+		if err := s.keepVerified(ctx, r.id, t, report); err != nil {
+			return nil, err
+		}
 	}
 	return sum, s.recordVerify(ctx, r, sum)
 }
@@ -78,6 +91,7 @@ func (v *Verified) add(r restore.Report) {
 	v.Snapshots += r.Snapshots
 	v.Objects += r.Objects
 	v.Bytes += r.Bytes
+	v.Sampled = v.Sampled || r.Sampled
 	v.Leftover = append(v.Leftover, r.Leftover...)
 	for _, p := range r.Problems {
 		v.Problems = append(v.Problems, p.Object+": "+p.Reason)
