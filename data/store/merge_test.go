@@ -18,9 +18,9 @@ import (
 	"holdfast/data/cryptfs/faultfs"
 )
 
-// waiting returns when so many wait for the writer.
+// waiting returns when so many wait for the turn.
 func waiting(on *turn, want int) {
-	for have := -1; have != want; runtime.Gosched() {
+	for have := -1; have < want; runtime.Gosched() {
 		on.mu.Lock()
 		have = len(on.queue)
 		on.mu.Unlock()
