@@ -50,6 +50,9 @@ func OpenAppliance(ctx context.Context, c Config, logger *slog.Logger) (*Applian
 }
 
 func (a *Appliance) begin(ctx context.Context) (err error) {
+	if exists(a.folder.in(restoringDir)) {
+		return errRestoring
+	}
 	if !exists(a.folder.in("keys")) {
 		if exists(a.folder.in("system.db")) {
 			return fmt.Errorf("the data folder %s has data but no keys: put its keys folder back, or bring it back from an off-host copy: holdfast keys restore --from TARGET-URL", a.folder.path)
