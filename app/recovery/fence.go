@@ -49,7 +49,7 @@ func (s *Service) TakeOver(ctx context.Context, slug, environment, target string
 	if err != nil {
 		return api.Operation{}, err
 	}
-	return s.config.Operations.Start(ctx, "snapshot.takeover", r.String(), r.chain(), func(ctx context.Context, _ *api.Progress) (any, error) {
+	return s.config.Operations.Start(ctx, "snapshot.takeover", r.String(), r.log(), func(ctx context.Context, _ *api.Progress) (any, error) {
 		result, err := s.takeOver(ctx, laneKey{r.chain(), t.ID}, t)
 		if err := errors.Join(s.explain(err), s.recordTakeover(ctx, r, t, result, err)); err != nil {
 			return nil, err

@@ -86,7 +86,7 @@ func (s *Service) Prune(ctx context.Context, slug, environment, target string) (
 	if err != nil {
 		return api.Operation{}, err
 	}
-	return s.config.Operations.Start(ctx, "snapshot.prune", r.String(), r.chain(), func(ctx context.Context, p *api.Progress) (any, error) {
+	return s.config.Operations.Start(ctx, "snapshot.prune", r.String(), r.log(), func(ctx context.Context, p *api.Progress) (any, error) {
 		result := Pruned{Store: r.chain(), Targets: []PrunedThere{}}
 		for i, t := range targets {
 			p.Set(ctx, int64(i), int64(len(targets)), "targets", "pruning on "+t.Name)

@@ -96,7 +96,7 @@ func (s *Service) Snapshot(ctx context.Context, slug, environment, target string
 	if err != nil {
 		return api.Operation{}, err
 	}
-	return s.config.Operations.Start(ctx, "snapshot", r.String(), r.chain(), func(ctx context.Context, p *api.Progress) (any, error) {
+	return s.config.Operations.Start(ctx, "snapshot", r.String(), r.log(), func(ctx context.Context, p *api.Progress) (any, error) {
 		return s.snapshot(ctx, p, r, targets)
 	})
 }

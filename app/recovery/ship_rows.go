@@ -99,7 +99,9 @@ func (s *Service) NudgeOwn(name string) {
 	if name == SystemChain && s.ships.quiet.CompareAndSwap(true, false) {
 		return
 	}
-	s.ships.nudge(name, s.now())
+	if _, ok := s.config.Own[name]; ok {
+		s.ships.nudge(name, s.now())
+	}
 }
 
 // thinning is how the table forgets: of what is older, the last of each step stays.

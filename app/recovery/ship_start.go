@@ -103,6 +103,7 @@ func (s *Service) look(ctx context.Context, due func(laneKey) (time.Time, bool))
 		for _, t := range p.targets {
 			c := p.course(laneKey{name, t.ID})
 			if c.dirty || c.running {
+				p.plan(c) // a policy or a target may let it now
 				continue
 			}
 			since, is := time.Time{}, c.newest.Sequence == 0

@@ -123,6 +123,9 @@ func (s *Service) reloadTargets(ctx context.Context) error {
 	grown := len(rows) > len(p.targets)
 	p.targets = rows
 	on := p.on
+	for _, c := range p.courses {
+		p.plan(c) // where a target now lies may let it
+	}
 	p.mu.Unlock()
 	if !on || !grown {
 		return nil

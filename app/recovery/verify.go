@@ -9,6 +9,7 @@ import (
 	"holdfast/app/api"
 	"holdfast/backup"
 	"holdfast/backup/restore"
+	"holdfast/data"
 )
 
 // Verified is the result of a verification.
@@ -33,7 +34,7 @@ func (s *Service) Verify(ctx context.Context, slug, environment string, o Verify
 	if o.Sample < 0 || o.Sample > 1 {
 		return api.Operation{}, api.InvalidField("sample", "want a number from 0 to 1")
 	}
-	r, err := s.readable(ctx, slug, environment)
+	r, err := s.verifiable(ctx, slug, environment)
 	if err != nil {
 		return api.Operation{}, err
 	}
@@ -41,9 +42,25 @@ func (s *Service) Verify(ctx context.Context, slug, environment string, o Verify
 	if err != nil {
 		return api.Operation{}, err
 	}
-	return s.config.Operations.Start(ctx, "snapshot.verify", r.String(), r.id.String(), func(ctx context.Context, p *api.Progress) (any, error) {
+	return s.config.Operations.Start(ctx, "snapshot.verify", r.String(), r.log(), func(ctx context.Context, p *api.Progress) (any, error) {
 		return s.verify(ctx, p, r, targets, o.Sample)
 	})
+}
+
+// verifiable is readable, or a part of the appliance.
+func (s *Service) verifiable(ctx context.Context, slug, environment string) (ref, error) {
+	if r, err := s.named(ctx, slug, environment); err == nil && r.own != "" {
+		return r, nil
+	}
+	return s.readable(ctx, slug, environment)
+}
+
+// archive are the keys to read a chain with.
+func (s *Service) archive(r ref) data.KeySource {
+	if r.own != "" {
+		return s.config.Own[r.own].Keys
+	}
+	return s.config.Archive(r.id)
 }
 
 // readable finds a store whose snapshots can be read: live or parked.
@@ -60,7 +77,7 @@ func (s *Service) readable(ctx context.Context, slug, environment string) (ref, 
 
 func (s *Service) verify(ctx context.Context, p *api.Progress, r ref, targets []targetRow, sample float64) (any, error) {
 	sum := Verified{OK: true, Problems: []string{}, Leftover: []string{}}
-	newest, err := s.newest(ctx, r.id)
+	newest, err := s.newestOf(ctx, r.chain())
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +116,7 @@ func (v *Verified) add(r restore.Report) {
 }
 
 func (s *Service) recordVerify(ctx context.Context, r ref, v Verified) error {
-	e := api.Event{Action: "snapshot.verify", Target: r.String(), Store: r.id.String(), Outcome: api.OK, Detail: map[string]string{
+	e := api.Event{Action: "snapshot.verify", Target: r.String(), Store: r.log(), Outcome: api.OK, Detail: map[string]string{
 		"ok": strconv.FormatBool(v.OK), "objects": strconv.Itoa(v.Objects), "problems": strconv.Itoa(len(v.Problems)),
 	}}
 	if !v.OK {
@@ -112,7 +129,7 @@ func (s *Service) recordVerify(ctx context.Context, r ref, v Verified) error {
 func (s *Service) source(ctx context.Context, r ref, t targetRow, p *api.Progress) (restore.Config, error) {
 	target, err := s.open(t)
 	return restore.Config{
-		Source: target, Store: r.id.String(), Keys: s.config.Archive(r.id), Scratch: s.scratch,
+		Source: target, Store: r.chain(), Keys: s.archive(r), Scratch: s.scratch,
 		Progress: func(done, of int64) { p.Set(ctx, done, of, "bytes", "reading from "+t.Name) },
 	}, err
 }

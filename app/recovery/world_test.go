@@ -13,10 +13,13 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"holdfast/app/api"
+	"holdfast/backup"
+	"holdfast/backup/objects"
 	"holdfast/data"
 	"holdfast/data/keys"
 	"holdfast/data/store"
@@ -39,7 +42,17 @@ type world struct {
 	mu      sync.Mutex
 	tenants map[string]*entry
 	deny    api.Permission // refused to everybody
+
+	// Of the room that open opens.
+	openStore func(string, objects.Credentials) (backup.ObjectStore, error)
+	own       map[string]Own
+	clock     func() time.Time
+	good      []int64 // what drills found good
+	told      atomic.Pointer[Service]
 }
+
+// Good is Drills'.
+func (w *world) Good(context.Context, string, string) ([]int64, error) { return w.good, nil }
 
 type entry struct {
 	id     data.StoreID
@@ -84,10 +97,18 @@ func newWorld(t *testing.T) *world {
 	w.ring, err = keys.CreateRing(filepath.Join(w.dir, "keys"), root)
 	w.must(err)
 	w.must(w.ring.Add(keys.System, keys.Pages))
-	w.db, err = system.Open(t.Context(), system.Config{Dir: w.dir, Keys: w.ring.Source(keys.System, keys.Pages)})
+	w.db, err = system.Open(t.Context(), system.Config{Dir: w.dir, Keys: w.ring.Source(keys.System, keys.Pages), OnCommit: func() {
+		if s := w.told.Load(); s != nil {
+			s.NudgeOwn(SystemChain)
+		}
+	}})
 	w.must(err)
 	t.Cleanup(func() { _ = w.db.Close() })
-	w.pool, err = store.New(store.Config{Dir: filepath.Join(w.dir, "stores"), Keys: storeKeys{w.ring}})
+	w.pool, err = store.New(store.Config{Dir: filepath.Join(w.dir, "stores"), Keys: storeKeys{w.ring}, OnCommit: func(id data.StoreID) {
+		if s := w.told.Load(); s != nil {
+			s.Nudge(id)
+		}
+	}})
 	w.must(err)
 	t.Cleanup(func() { _ = w.pool.Close() })
 	w.ops, err = api.NewOperations(t.Context(), api.OperationsConfig{DB: w.db})
@@ -114,10 +135,11 @@ func (w *world) open() {
 		DB: w.db, Stores: w.pool, Tenants: directory{w}, Recorder: &w.log, Operations: w.ops, Access: allow{w},
 		Segments: func(id data.StoreID) data.KeySource { return w.ring.Source(keys.Owner(id.String()), keys.Segments) },
 		Archive:  func(id data.StoreID) data.KeySource { return w.ring.Archive(keys.Owner(id.String()), keys.Segments) },
-		Staging:  filepath.Join(w.dir, "staging"),
+		Staging:  filepath.Join(w.dir, "staging"), Open: w.openStore, Own: w.own, Clock: w.clock, Drills: w, Live: w.live,
 	})
 	w.must(err)
 	w.Service = s
+	w.told.Store(s)
 	w.t.Cleanup(func() { _ = s.Close() })
 	router, err := api.NewRouter(api.Config{
 		Authenticate: func(*http.Request) (data.Actor, error) { return data.Actor{Kind: data.Person, ID: "p"}, nil },
