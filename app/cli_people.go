@@ -62,6 +62,7 @@ type keyRow struct {
 	Name        string   `json:"name"`
 	Scope       string   `json:"scope"`
 	Collections []string `json:"collections"`
+	Addresses   []string `json:"addresses,omitempty"`
 	Created     string   `json:"created,omitempty"`
 	Expires     string   `json:"expires"`
 	LastUsed    string   `json:"lastUsed,omitempty"`
@@ -78,12 +79,14 @@ func (c *cli) keyCreate() *cobra.Command {
 		Name        string   `json:"name"`
 		Scope       string   `json:"scope"`
 		Collections []string `json:"collections,omitempty"`
+		Addresses   []string `json:"addresses,omitempty"`
 		Expires     string   `json:"expires,omitempty"`
 	}
 	cmd := &cobra.Command{Use: "create TENANT --name NAME --scope read|write|admin", Short: "Create an API key; it is shown once", Args: usage(cobra.ExactArgs(1))}
 	cmd.Flags().StringVar(&k.Name, "name", "", "what the key is for")
 	cmd.Flags().StringVar(&k.Scope, "scope", "read", "read, write or admin")
 	cmd.Flags().StringSliceVar(&k.Collections, "collections", nil, "only these collections, separated by commas")
+	cmd.Flags().StringSliceVar(&k.Addresses, "from", nil, "only from these addresses or networks, separated by commas")
 	cmd.Flags().StringVar(&k.Expires, "expires", "90d", "how long it lasts: 90d, 12h")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		path, err := storePath(args[0])
@@ -112,11 +115,18 @@ func (c *cli) keyList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return table(c, items, "ID NAME SCOPE COLLECTIONS STATE EXPIRES", func(k keyRow) []any {
-				return []any{k.ID, k.Name, k.Scope, orAll(k.Collections), k.State, k.Expires}
+			return table(c, items, "ID NAME SCOPE COLLECTIONS FROM STATE EXPIRES", func(k keyRow) []any {
+				return []any{k.ID, k.Name, k.Scope, orAll(k.Collections), orAny(k.Addresses), k.State, k.Expires}
 			})
 		})
 	}}
+}
+
+func orAny(addresses []string) string {
+	if len(addresses) == 0 {
+		return "any"
+	}
+	return strings.Join(addresses, ",")
 }
 
 func orAll(names []string) string {

@@ -194,6 +194,13 @@ func TestGoldenMatrixOfStores(t *testing.T) {
 		got[pattern] = strings.TrimSpace(row)
 	}
 	compare(t, storeTable, got)
+	k, err := m.house.identity.CreateKey(m.ctx(), own, identity.NewKey{Name: "elsewhere", Scope: identity.ScopeAdmin, Addresses: []string{"203.0.113.0/24"}})
+	must(t, err)
+	for _, pattern := range store.Patterns() { // the requests come from 192.0.2.1
+		if got := m.knock(pattern, own, k.Key); got != "!" {
+			t.Errorf("%s with a key of another address: %s", pattern, got)
+		}
+	}
 }
 
 func (m *matrix) fill(id data.StoreID) error {

@@ -44,7 +44,7 @@ func (h *house) credential(r *http.Request, id data.StoreID) (context.Context, e
 	if raw == "" {
 		return ctx, nil
 	}
-	k, err := h.identity.ResolveKey(ctx, raw, id)
+	k, err := h.identity.ResolveKey(ctx, raw, id, r.RemoteAddr)
 	if err != nil {
 		if e := h.refusals.credential(r.WithContext(ctx), id, err); e != nil {
 			return nil, e

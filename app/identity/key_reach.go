@@ -71,5 +71,9 @@ func (r keyRow) detail() map[string]string {
 	if r.Collections != "[]" {
 		reach = r.Names
 	}
-	return map[string]string{"name": r.Name, "scope": r.Scope, "collections": reach, "expires": fromMillis(r.Expires).Format(time.RFC3339)}
+	from := "any"
+	if r.Addresses != "[]" {
+		from = r.Addresses
+	}
+	return map[string]string{"name": r.Name, "scope": r.Scope, "collections": reach, "addresses": from, "expires": fromMillis(r.Expires).Format(time.RFC3339)}
 }

@@ -23,6 +23,7 @@ type Key struct {
 	Name        string     `json:"name"`
 	Scope       Scope      `json:"scope" enum:"read,write,admin"`
 	Collections []string   `json:"collections" doc:"names when the key was made; empty: all"`
+	Addresses   []string   `json:"addresses" doc:"addresses and networks that it is valid from; empty: any"`
 	Created     time.Time  `json:"created"`
 	Expires     time.Time  `json:"expires"`
 	LastUsed    *time.Time `json:"lastUsed"`
@@ -36,6 +37,7 @@ type KeyRequest struct {
 	Name        string   `json:"name"`
 	Scope       Scope    `json:"scope" enum:"read,write,admin"`
 	Collections []string `json:"collections,omitempty" doc:"ids or names; left out: all"`
+	Addresses   []string `json:"addresses,omitempty" doc:"addresses or networks that it is valid from; left out: any"`
 	Expires     string   `json:"expires,omitempty" doc:"from now: 90d, 12h; 90d when left out"`
 }
 
@@ -90,7 +92,7 @@ func (s *Service) serveNewKey(w http.ResponseWriter, r *http.Request) error {
 func (in KeyRequest) check() (NewKey, error) {
 	var wrong []api.FieldError
 	add := func(field, message string) { wrong = append(wrong, api.FieldError{Field: field, Message: message}) }
-	n := NewKey{Name: strings.TrimSpace(in.Name), Scope: in.Scope, Collections: in.Collections}
+	n := NewKey{Name: strings.TrimSpace(in.Name), Scope: in.Scope, Collections: in.Collections, Addresses: in.Addresses}
 	if n.Name == "" || utf8.RuneCountInString(n.Name) > 100 {
 		add("name", "1 to 100 characters")
 	}
@@ -99,6 +101,9 @@ func (in KeyRequest) check() (NewKey, error) {
 	}
 	if message := checkCollections(in.Collections); message != "" {
 		add("collections", message)
+	}
+	if in.Addresses != nil && len(in.Addresses) == 0 {
+		add("addresses", "is empty; leave it out for any address")
 	}
 	life, err := parseLife(in.Expires)
 	if err != nil {
@@ -214,10 +219,15 @@ func (s *Service) shown(row keyRow) (Key, error) {
 
 func (r keyRow) key(now time.Time) (Key, error) {
 	list, err := r.shownCollections()
+	addresses, e := stringList(r.Addresses)
+	if addresses == nil {
+		addresses = []string{}
+	}
 	return Key{
-		ID: r.ID, Name: r.Name, Scope: Scope(r.Scope), Collections: list, Hint: r.Hint, State: r.state(now),
+		Addresses: addresses,
+		ID:        r.ID, Name: r.Name, Scope: Scope(r.Scope), Collections: list, Hint: r.Hint, State: r.state(now),
 		Created: fromMillis(r.Created), Expires: fromMillis(r.Expires), LastUsed: moment(r.LastUsed),
-	}, err
+	}, errors.Join(err, e)
 }
 
 func (r keyRow) state(now time.Time) string {

@@ -99,13 +99,13 @@ func TestKeyFromRequest(t *testing.T) {
 func TestResolveKey(t *testing.T) {
 	h := newHouse(t)
 	k := h.key(acme, NewKey{Scope: ScopeWrite, Collections: []string{"packages"}})
-	got, err := h.ResolveKey(bg, k.Key, acme)
+	got, err := h.ResolveKey(bg, k.Key, acme, "192.0.2.1:4444")
 	must(t, err)
 	equal(t, "id", got.ID, k.ID)
 	equal(t, "scope", got.Scope, ScopeWrite)
 	equal(t, "collections", strings.Join(got.Collections, ","), "id-packages")
 	equal(t, "actor", got.Actor().String(), "key:"+k.ID)
-	everything, err := h.ResolveKey(bg, h.key(acme, NewKey{}).Key, acme)
+	everything, err := h.ResolveKey(bg, h.key(acme, NewKey{}).Key, acme, "192.0.2.1:4444")
 	must(t, err)
 	equal(t, "all collections", everything.Collections == nil, true)
 }
@@ -114,7 +114,7 @@ func TestKeyHoldsIdsAndShowsNames(t *testing.T) {
 	h := newHouse(t)
 	k := h.key(acme, NewKey{Collections: []string{"A", "id-b"}})
 	equal(t, "made", strings.Join(k.Collections, ","), "a,b")
-	got, err := h.ResolveKey(bg, k.Key, acme)
+	got, err := h.ResolveKey(bg, k.Key, acme, "192.0.2.1:4444")
 	must(t, err)
 	equal(t, "reach", strings.Join(got.Collections, ","), "id-a,id-b")
 	must(t, h.config.DB.Update(bg, func(tx *sqlx.Tx) error { // as before names were kept
@@ -137,7 +137,7 @@ func TestEntryTellsHowFarAKeyReaches(t *testing.T) {
 
 func refusedAs(t *testing.T, h *house, raw string, store data.StoreID, code string) {
 	t.Helper()
-	_, err := h.ResolveKey(bg, raw, store)
+	_, err := h.ResolveKey(bg, raw, store, "192.0.2.1:4444")
 	wantErr(t, err, api.ErrUnauthenticated)
 	equal(t, "status", api.AsProblem(err).Status, 401)
 	equal(t, "code", api.AsProblem(err).Code, code)
@@ -166,7 +166,7 @@ func TestWrongSecretIsNothing(t *testing.T) {
 func TestRevocationIsImmediateInSpiteOfTheCache(t *testing.T) {
 	h := newHouse(t)
 	k := h.key(acme, NewKey{})
-	_, err := h.ResolveKey(bg, k.Key, acme)
+	_, err := h.ResolveKey(bg, k.Key, acme, "192.0.2.1:4444")
 	must(t, err)
 	wantErr(t, h.RevokeKey(bg, beta, k.ID), data.ErrNotFound)
 	must(t, h.RevokeKey(bg, acme, k.ID))
@@ -200,7 +200,7 @@ func TestReadOvertakenByRevocationIsNotCached(t *testing.T) {
 func TestKeyExpires(t *testing.T) {
 	h := newHouse(t)
 	k := h.key(acme, NewKey{Life: time.Hour})
-	_, err := h.ResolveKey(bg, k.Key, acme)
+	_, err := h.ResolveKey(bg, k.Key, acme, "192.0.2.1:4444")
 	must(t, err)
 	h.clock.add(time.Hour)
 	refusedAs(t, h, k.Key, acme, "key-expired")
@@ -234,7 +234,7 @@ func TestLastUsedIsKept(t *testing.T) {
 		return page.Items[0]
 	}
 	equal(t, "before", list().LastUsed == nil, true)
-	_, err := h.ResolveKey(bg, k.Key, acme)
+	_, err := h.ResolveKey(bg, k.Key, acme, "192.0.2.1:4444")
 	must(t, err)
 	used := h.now()
 	equal(t, "at once", list().LastUsed.Equal(used), true)
@@ -250,7 +250,7 @@ func TestKeysOverREST(t *testing.T) {
 	made := decode[Key](t, b.want(201, "POST", keysPath, `{"name":"ci","scope":"write","collections":["a","b"],"expires":"30d"}`))
 	equal(t, "life", made.Expires.Sub(made.Created), 30*24*time.Hour)
 	equal(t, "state", made.State, "active")
-	_, err := h.ResolveKey(bg, made.Key, acme)
+	_, err := h.ResolveKey(bg, made.Key, acme, "192.0.2.1:4444")
 	must(t, err)
 	w := b.want(200, "GET", keysPath, "")
 	if strings.Contains(w.Body.String(), made.Key) {
@@ -300,7 +300,7 @@ func TestMemberManagesOnlyOwnKeys(t *testing.T) {
 	b.want(403, "POST", "/api/v1/stores/beta/prod/keys", `{"name":"ci","scope":"read"}`)
 	b.want(403, "GET", "/api/v1/stores/nobody/prod/keys", "") // as if it were there
 	b.want(404, "DELETE", keysPath+"/"+theirs.ID, "")
-	_, err := h.ResolveKey(bg, theirs.Key, beta)
+	_, err := h.ResolveKey(bg, theirs.Key, beta, "192.0.2.1:4444")
 	must(t, err)
 }
 
@@ -333,7 +333,7 @@ func BenchmarkResolveKey(b *testing.B) {
 	k := h.key(acme, NewKey{})
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := h.ResolveKey(bg, k.Key, acme); err != nil {
+		if _, err := h.ResolveKey(bg, k.Key, acme, "192.0.2.1:4444"); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -38,6 +39,7 @@ var (
 	errKeyUnknown = unauthenticated("key-invalid", "The API key is not valid here.")
 	errKeyRevoked = unauthenticated("key-revoked", "The API key was revoked.")
 	errKeyExpired = unauthenticated("key-expired", "The API key has expired.")
+	errKeyAddress = unauthenticated("key-address", "The API key is not valid from this address.")
 )
 
 func unauthenticated(code, detail string) error {
@@ -61,6 +63,7 @@ type keyRow struct {
 	Name        string `db:"name"`
 	Scope       string `db:"scope"`
 	Collections string `db:"collections"`
+	Addresses   string `db:"addresses"`
 	Names       string `db:"names"`
 	Hash        []byte `db:"hash"`
 	Hint        string `db:"hint"`
@@ -70,7 +73,7 @@ type keyRow struct {
 	LastUsed    int64  `db:"last_used"`
 }
 
-const keyColumns = `id, store, name, scope, collections, names, hash, hint, created, expires, revoked, last_used`
+const keyColumns = `id, store, name, scope, collections, addresses, names, hash, hint, created, expires, revoked, last_used`
 
 // How long and how much is cached. Revocation does not wait for it: this process
 // is the only writer and forgets the key itself.
@@ -82,6 +85,7 @@ const (
 type cachedKey struct {
 	row         keyRow
 	collections []string
+	addresses   []netip.Prefix
 	read        time.Time
 }
 
@@ -123,8 +127,9 @@ func (c *keyCache) forget(id string) {
 
 // ResolveKey tells who a key is in one store. In any other store the key is
 // nothing. The errors are api.ErrUnauthenticated, with the reason only for who
-// holds the whole key of this very store.
-func (s *Service) ResolveKey(ctx context.Context, raw string, store data.StoreID) (KeyIdentity, error) {
+// holds the whole key of this very store. From is the connection's other end, with
+// or without a port: a key may be kept to some addresses.
+func (s *Service) ResolveKey(ctx context.Context, raw string, store data.StoreID, from string) (KeyIdentity, error) {
 	id, _, err := parseKey(raw)
 	if err != nil {
 		return KeyIdentity{}, errKeyUnknown
@@ -145,6 +150,8 @@ func (s *Service) ResolveKey(ctx context.Context, raw string, store data.StoreID
 		return KeyIdentity{}, errKeyRevoked
 	case millis(now) >= k.row.Expires:
 		return KeyIdentity{}, errKeyExpired
+	case !admits(k.addresses, from):
+		return KeyIdentity{}, errKeyAddress
 	}
 	s.keys.used.Store(id, millis(now))
 	return KeyIdentity{ID: id, Scope: Scope(k.row.Scope), Collections: k.collections, Expires: fromMillis(k.row.Expires)}, nil
@@ -163,6 +170,9 @@ func (s *Service) keyByID(ctx context.Context, id string) (cachedKey, error) {
 		return k, err
 	}
 	if k.collections, err = k.row.collectionList(); err != nil {
+		return k, err
+	}
+	if k.addresses, err = k.row.prefixes(); err != nil {
 		return k, err
 	}
 	k.read = now
@@ -188,6 +198,7 @@ type NewKey struct {
 	Name        string
 	Scope       Scope
 	Collections []string      // ids or names; empty: all
+	Addresses   []string      // addresses or networks; empty: any
 	Life        time.Duration // 0: DefaultKeyLife
 }
 
@@ -198,7 +209,12 @@ func (s *Service) CreateKey(ctx context.Context, store data.StoreID, n NewKey) (
 	if err != nil {
 		return Key{}, err
 	}
+	addresses, err := cleanAddresses(n.Addresses)
+	if err != nil {
+		return Key{}, err
+	}
 	raw, row := s.newRow(store, n)
+	row.Addresses = addresses
 	row.Collections, row.Names = jsonOf(reach, func(c Collection) string { return c.ID }), jsonOf(reach, func(c Collection) string { return c.Name })
 	if err := s.insertKey(ctx, row); err != nil {
 		return Key{}, fmt.Errorf("create key: %w", err)
@@ -229,8 +245,8 @@ func (s *Service) newRow(store data.StoreID, n NewKey) (raw string, row keyRow) 
 func (s *Service) insertKey(ctx context.Context, row keyRow) error {
 	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO api_keys
-			(id, store, name, scope, collections, names, hash, hint, created, created_by, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			row.ID, row.Store, row.Name, row.Scope, row.Collections, row.Names, row.Hash, row.Hint, row.Created,
+			(id, store, name, scope, collections, addresses, names, hash, hint, created, created_by, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			row.ID, row.Store, row.Name, row.Scope, row.Collections, row.Addresses, row.Names, row.Hash, row.Hint, row.Created,
 			data.ActorFrom(ctx).String(), row.Expires)
 		return err
 	})
