@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,11 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+)
+
+var (
+	idleStores = flag.Int("holdfast.idle", 20, "idle stores beside the two that are written to, in TestIdleCostsNothing")
+	idleFor    = flag.Duration("holdfast.idle.for", time.Second, "how long requests are counted there")
 )
 
 // counter stands before an S3 server and counts the requests of each chain.
@@ -155,7 +161,7 @@ func TestShipsByItself(t *testing.T) {
 }
 
 // TestIdleCostsNothing: of many stores that a target has, only those that are
-// written to are asked about.
+// written to are asked about. -holdfast.idle 998 -holdfast.idle.for 10m is the long form.
 func TestIdleCostsNothing(t *testing.T) {
 	sequential(t)
 	b := startS3(t)
@@ -164,21 +170,21 @@ func TestIdleCostsNothing(t *testing.T) {
 	s := startServer(t)
 	s.env = append(s.env, b.env()...) // of commands
 	operator := s.operator("operator@example.com")
-	const stores = 20
+	stores := *idleStores
 	for i := range stores {
-		if r := operator.call("POST", "/api/v1/tenants", map[string]string{"slug": fmt.Sprintf("t%02d", i)}); r.status != 201 {
+		if r := operator.call("POST", "/api/v1/tenants", map[string]string{"slug": fmt.Sprintf("t%04d", i)}); r.status != 201 {
 			t.Fatal(r)
 		}
 	}
 	s.must("target", "add", "offsite", b.url())
 	for i := range stores {
-		s.shipped(operator, fmt.Sprintf("t%02d", i), 0)
+		s.shipped(operator, fmt.Sprintf("t%04d", i), 0)
 	}
 	busy := []*rest{s.filled("busy-a", 1), s.filled("busy-b", 1)}
 	s.shipped(operator, "busy-a", 0)
 	s.shipped(operator, "busy-b", 0)
 	proxy.take()
-	for i := range 20 {
+	for i, end := 0, time.Now().Add(*idleFor); i < 20 || time.Now().Before(end); i++ {
 		for _, admin := range busy {
 			admin.call("POST", "/api/collections/items/records", map[string]any{"name": fmt.Sprint("n ", i), "n": i})
 		}
