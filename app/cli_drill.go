@@ -33,6 +33,7 @@ type drillRow struct {
 	Files      int64    `json:"files"`
 	Compared   int64    `json:"compared"`
 	Findings   []string `json:"findings"`
+	Cause      string   `json:"cause"`
 
 	Checks []drill.Check `json:"checks"`
 }
