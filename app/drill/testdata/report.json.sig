@@ -1,0 +1,1 @@
+— holdfast/test KJF6D+XoLdDF9dA6rIr0eNu1778gKS/CmmfcFyGrJ4KWoLLfCofppvqFnrVZ/57grDxCznl7Gu7ZEK+JHl319aIWaAw=
