@@ -78,7 +78,7 @@ func (c *cli) auditVerify() *cobra.Command {
 			if err := cl.call(cmd.Context(), "POST", path+"/verify", nil, &v); err != nil {
 				return err
 			}
-			if err := c.object(v, "%d entries, root %s: %s", v.Size, v.Root, verdict(v.OK)); err != nil || v.OK {
+			if err := c.object(v, "%s, root %s: %s", counted(v.Size, "entry"), v.Root, verdict(v.OK)); err != nil || v.OK {
 				return err
 			}
 			return fmt.Errorf("the log does not hold: %s", strings.Join(v.Problems, "; "))

@@ -176,7 +176,7 @@ func (c *cli) erase() *cobra.Command {
 			if err := cl.call(cmd.Context(), "POST", path+"/erasures", body, &e); err != nil {
 				return err
 			}
-			return c.object(e, "%d records erased (erasure %s); the ledger is on %d targets", e.Records, e.ID, e.Targets)
+			return c.object(e, "%s erased (erasure %s); the ledger is on %s", counted(e.Records, "record"), e.ID, counted(e.Targets, "target"))
 		})
 	}
 	return cmd

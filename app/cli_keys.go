@@ -57,14 +57,14 @@ func (c *cli) printKeys(s keysState) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.stdout, "\nkeyring: change %d, %d owners\n", s.Ring.Serial, s.Ring.Owners)
-	err = table(c, s.Entries, "OWNER PURPOSE GENERATION STATE CREATED", func(e custody.Entry) []any {
-		return []any{nameOr(e.Name, e.Owner), e.Purpose, e.Generation, e.State, when(&e.Created)}
+	fmt.Fprintf(c.stdout, "\nkeyring: change %d, %s\n", s.Ring.Serial, counted(s.Ring.Owners, "owner"))
+	err = table(c, s.Entries, "OWNER PURPOSE GENERATION STATE CREATED SEALS", func(e custody.Entry) []any {
+		return []any{nameOr(e.Name, e.Owner), e.Purpose, e.Generation, e.State, when(&e.Created), sealsOf(e)}
 	})
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.stdout, "\ncopies off this host, older ones kept %s\n", time.Duration(s.Copies.HorizonSeconds)*time.Second)
+	fmt.Fprintf(c.stdout, "\ncopies off this host, older ones kept %s\n", lasting(time.Duration(s.Copies.HorizonSeconds)*time.Second))
 	if err := c.printCopies(s.Copies); err != nil {
 		return err
 	}
@@ -83,6 +83,14 @@ func (c *cli) printCopies(s custody.CopyState) error {
 		}
 		return []any{t.Target, t.State, newest, len(t.Held), when(t.Oldest), t.Error}
 	})
+}
+
+// sealsOf is how often a key sealed, of how often it may.
+func sealsOf(e custody.Entry) string {
+	if e.Bound == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d of %d", e.Seals, e.Bound)
 }
 
 func nameOr(name, otherwise string) string {

@@ -82,7 +82,7 @@ func (c *cli) restoreKeys(ctx context.Context, from, id string, ways []keys.Slot
 	}
 	defer ring.Seal()
 	done.Serial, done.Keys = ring.Serial(), len(ring.Entries())
-	return c.object(done, "the keys are back from %s: change %d, %d keys. Start the server.", done.From, done.Serial, done.Keys)
+	return c.object(done, "the keys are back from %s: change %d, %s. Start the server.", done.From, done.Serial, counted(done.Keys, "key"))
 }
 
 func restoreInto(ctx context.Context, f *folder, from, id string, ways []keys.Slot) (restoredKeys, *keys.Ring, error) {

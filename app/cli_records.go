@@ -121,7 +121,7 @@ func (c *cli) imported(r importResult) error {
 			fmt.Fprintf(c.stderr, "line %d: %s\n", e.Line, e.Reason)
 		}
 	}
-	return c.object(r, "%s: %d rows read, %d created, %d updated, %d failed", r.Collection, r.Read, r.Created, r.Updated, r.Failed)
+	return c.object(r, "%s: %s read, %d created, %d updated, %d failed", r.Collection, counted(r.Read, "row"), r.Created, r.Updated, r.Failed)
 }
 
 func (c *cli) export() *cobra.Command {
@@ -185,5 +185,5 @@ func (c *cli) save(body io.Reader, out string) error {
 	if err := os.Rename(f.Name(), out); err != nil {
 		return err
 	}
-	return c.object(map[string]any{"file": out, "bytes": n}, "%s: %d bytes", out, n)
+	return c.object(map[string]any{"file": out, "bytes": n}, "%s: %s", out, counted(n, "byte"))
 }

@@ -150,9 +150,9 @@ func (c *cli) restored(tenant string, r restoreResult) error {
 	case r.Plan != nil:
 		return c.object(r, "%s", r.Plan.text(r))
 	case r.InPlace:
-		return c.object(r, "%s is as it was at %s: %d records, %d changes undone, in %.1f s. What it replaced is kept:\n"+
+		return c.object(r, "%s is as it was at %s: %s, %s undone, in %.1f s. What it replaced is kept:\n"+
 			"  holdfast restore %s --confirm %s   drops it\n  holdfast restore %s --undo %s      puts it back",
-			tenant, r.Time, r.Records, r.Undone, r.RTOSeconds, tenant, r.ID, tenant, r.ID)
+			tenant, r.Time, counted(r.Records, "record"), counted(r.Undone, "change"), r.RTOSeconds, tenant, r.ID, tenant, r.ID)
 	case len(r.Taken) > 0:
 		var b strings.Builder
 		for _, t := range r.Taken {
@@ -160,7 +160,7 @@ func (c *cli) restored(tenant string, r restoreResult) error {
 		}
 		return c.object(r, "%sof %s", b.String(), r.Time)
 	}
-	return c.object(r, "tenant %s restored as %s: %d records in %.1f s", tenant, r.Slug, r.Records, r.RTOSeconds)
+	return c.object(r, "tenant %s restored as %s: %s in %.1f s", tenant, r.Slug, counted(r.Records, "record"), r.RTOSeconds)
 }
 
 func (p *restorePlan) text(r restoreResult) string {

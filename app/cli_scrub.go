@@ -35,10 +35,10 @@ func (c *cli) scrub() *cobra.Command {
 			"change since the last snapshot against it. Damage is listed by file and page; exit code 1.",
 		Args: usage(cobra.ExactArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
 			return storeOperation(cmd.Context(), c, args[0], "/scrub", nil, func(s scrubResult) error {
-				if err := c.object(s, "%d pages and %d files read, %d held against the last snapshot: %s", s.Pages, s.Files, s.Compared, verdict(s.OK)); err != nil || s.OK {
+				if err := c.object(s, "%s and %s read, %d held against the last snapshot: %s", counted(s.Pages, "page"), counted(s.Files, "file"), s.Compared, verdict(s.OK)); err != nil || s.OK {
 					return err
 				}
-				return fmt.Errorf("%s is damaged in %d places, first %s", args[0], len(s.Findings), s.Findings[0])
+				return fmt.Errorf("%s is damaged in %s, first %s", args[0], counted(len(s.Findings), "place"), s.Findings[0])
 			})
 		}}
 }

@@ -45,7 +45,7 @@ func (c *cli) snapshotNow() *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		body := map[string]string{"target": target}
 		return storeOperation(cmd.Context(), c, args[0], "/snapshots", body, func(s snapshotRow) error {
-			return c.object(s, "snapshot %d of %s: %d pages, %d files, %d bytes shipped", s.Seq, args[0], s.Pages, s.Files, s.Bytes)
+			return c.object(s, "snapshot %d of %s: %s, %s, %s shipped", s.Seq, args[0], counted(s.Pages, "page"), counted(s.Files, "file"), counted(s.Bytes, "byte"))
 		})
 	}
 	return cmd
@@ -127,7 +127,7 @@ func (c *cli) snapshotVerify() *cobra.Command {
 	cmd.Flags().Float64Var(&body.Sample, "sample", 0, "read all manifests, but only this share of the other objects, drawn by lot")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return storeOperation(cmd.Context(), c, args[0], "/snapshots/verify", body, func(v verifyResult) error {
-			if err := c.object(v, "%d objects, %d bytes read: %s", v.Objects, v.Bytes, verdict(v.OK)); err != nil || v.OK {
+			if err := c.object(v, "%s, %s read: %s", counted(v.Objects, "object"), counted(v.Bytes, "byte"), verdict(v.OK)); err != nil || v.OK {
 				return err
 			}
 			return fmt.Errorf("the chain of %s is damaged: %s", args[0], strings.Join(v.Problems, "; "))

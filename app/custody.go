@@ -9,13 +9,14 @@ import (
 	"holdfast/app/custody"
 	"holdfast/data"
 	"holdfast/data/keys"
+	"holdfast/data/store"
 )
 
 // openCustody joins the keys' keeper with the rooms that it must not know.
 func (h *house) openCustody(ctx context.Context, a *Appliance) (err error) {
 	h.custody, err = custody.New(ctx, custody.Config{
 		Dir: a.folder.in("keys"), Ring: h.ring, DB: h.system, Recorder: h.audit, Operations: h.operations,
-		Targets: h.keyTargets, Owner: h.keyOwner, Name: h.keyOwnerName, Rekeyer: h.rekeys,
+		Targets: h.keyTargets, Owner: h.keyOwner, Name: h.keyOwnerName, Rekeyer: h.rekeys, Seals: h.seals,
 		KeyFile: a.config.KeyFile, Credential: credentialPath(), OpenedBy: h.openedBy, Horizon: a.config.KeyCopiesKept,
 		Clock: a.now, Logger: a.logger,
 	})
@@ -24,6 +25,23 @@ func (h *house) openCustody(ctx context.Context, a *Appliance) (err error) {
 	}
 	h.opened(h.custody.Close)
 	return nil
+}
+
+// seals tells how often the pages keys of what is open sealed. A store is not opened
+// for it.
+func (h *house) seals() (all []custody.Sealed) {
+	add := func(owner keys.Owner, seals []store.Seals) {
+		for _, s := range seals {
+			all = append(all, custody.Sealed{Owner: owner, Purpose: keys.Pages, Generation: s.Generation, Count: s.Count, Bound: s.Bound})
+		}
+	}
+	if own, err := h.system.Seals(); err == nil {
+		add(keys.System, own)
+	}
+	for id, seals := range h.pool.Seals() {
+		add(keys.Owner(id.String()), seals)
+	}
+	return all
 }
 
 // keyTargets are recovery's targets as custody asks for them.

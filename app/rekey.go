@@ -52,8 +52,8 @@ type sealed interface {
 }
 
 // Rekey seals anew, then drops the generations that are no longer needed. Of
-// purposes whose objects stay as they are (snapshots, signatures, entries of a
-// log) older generations go on being needed.
+// purposes whose objects stay as they are (snapshots, certificates in the ledger,
+// entries of a log) older generations go on being needed.
 func (k *rekeys) Rekey(ctx context.Context, owner keys.Owner, purpose keys.Purpose, progress func(done, total int64)) error {
 	what, release, err := k.sealed(ctx, keyOf{owner, purpose})
 	if err != nil || what == nil {
@@ -76,6 +76,11 @@ func (k *rekeys) sealed(ctx context.Context, key keyOf) (_ sealed, release func(
 		return k.vault, nothing, nil
 	case keyOf{keys.System, keys.Files}:
 		return k.staging, nothing, nil
+	case keyOf{keys.System, keys.AuditSigning}:
+		return signatures{k.house}, nothing, nil
+	}
+	if key.purpose == keys.Fields {
+		return unused{}, nothing, nil
 	}
 	id, err := data.ParseStoreID(string(key.owner))
 	if err != nil || key.purpose != keys.Pages && key.purpose != keys.Files {
@@ -89,6 +94,34 @@ func (k *rekeys) sealed(ctx context.Context, key keyOf) (_ sealed, release func(
 		return storeFiles{k.pool, id}, st.Release, nil
 	}
 	return storePages{st}, st.Release, nil
+}
+
+// unused is of a purpose that nothing is sealed under: TestFieldsAreUnused holds that.
+type unused struct{}
+
+func (unused) Rekey(context.Context, func(done, total int64)) error { return nil }
+func (unused) Generations(context.Context) ([]uint32, error)        { return nil, nil }
+
+// signatures are made with a key and checked with its public half, which the log and
+// the ledger keep: an older key can go once the ledger, here and on every target, has
+// it vouch for the one after it.
+type signatures struct{ *house }
+
+func (s signatures) Rekey(ctx context.Context, _ func(done, total int64)) error {
+	return s.disposal.Vouch(ctx)
+}
+
+func (s signatures) Generations(ctx context.Context) (in []uint32, err error) {
+	vouched, err := s.disposal.Vouched(ctx)
+	if vouched || err != nil {
+		return nil, err
+	}
+	for _, e := range s.ring.Entries() {
+		if e.Owner == keys.System && e.Purpose == keys.AuditSigning {
+			in = append(in, e.Generation)
+		}
+	}
+	return in, nil
 }
 
 type storePages struct{ *store.Store }

@@ -26,8 +26,10 @@ func (c *cli) serve() *cobra.Command {
 	f.StringVar(&c.config.ACME, "acme", "", "directory URL of the certificate authority; Let's Encrypt where it is not given")
 	f.StringVar(&c.config.ACMERoots, "acme-roots", "", "PEM file with the roots that the certificate authority's own server is trusted by")
 	f.DurationVar(&c.config.UndeleteWindow, "undelete-window", 7*24*time.Hour, "how long a deleted tenant can be undeleted before its keys are destroyed")
+	f.Lookup("undelete-window").DefValue = "168h"
 	f.StringVar(&c.config.Email, "email", "", "contact for the certificate authority")
 	f.DurationVar(&c.config.KeyCopiesKept, "key-copies-kept", custody.DefaultHorizon, "how long an older copy of the keys stays off this host")
+	f.Lookup("key-copies-kept").DefValue = "168h"
 	f.Var(&c.config.MemoryBudget, "memory-budget", "memory for open stores, as 2GiB; a quarter of the machine's where it is not given")
 	f.DurationVar(&c.config.QueryTimeout, "query-timeout", 10*time.Second, "what one query of a store may take before it is ended")
 	f.Var(&c.config.MaxUpload, "max-upload", "the largest upload, within its fields' limits; 4GiB where it is not given")

@@ -49,6 +49,16 @@ type Rekeyer interface {
 	Rekey(ctx context.Context, owner keys.Owner, purpose keys.Purpose, progress func(done, total int64)) error
 }
 
+// Sealed is how often the keys of one generation sealed: of those that are derived
+// from it, the one that sealed most often.
+type Sealed struct {
+	Owner      keys.Owner
+	Purpose    keys.Purpose
+	Generation uint32
+	Count      int64
+	Bound      int64 // writes are refused shortly before
+}
+
 // Config of the room. All fields are required but those that say otherwise.
 type Config struct {
 	Dir        string // the keys folder
@@ -62,6 +72,9 @@ type Config struct {
 	Owner func(ctx context.Context, name string) (keys.Owner, error)
 	// Name is the inverse of Owner; "" when it is not known.
 	Name func(ctx context.Context, owner keys.Owner) string
+
+	// Seals tells how often keys sealed, of what is open; nil: nothing is known.
+	Seals func() []Sealed
 
 	Rekeyer    Rekeyer // nil: old data stays under its old generation until it is written anew
 	KeyFile    string  // the key file of this appliance; "" for none

@@ -54,6 +54,8 @@ type Entry struct {
 	Created     time.Time `json:"created"`
 	Changed     time.Time `json:"changed" doc:"when it came into its state"`
 	Fingerprint string    `json:"fingerprint"`
+	Seals       int64     `json:"seals,omitempty" doc:"how often it sealed, where that is counted and what it seals is open; a crash may add up to 65,536"`
+	Bound       int64     `json:"bound,omitempty" doc:"how often it may seal: a new generation is made at half of it"`
 }
 
 // CopyState is how the copies off this host stand.
@@ -100,7 +102,7 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 	if st.Copies, err = s.copyState(ctx); err != nil {
 		return Status{}, err
 	}
-	st.Findings = s.findings(st)
+	st.Findings = append(s.findings(st), s.sealFindings(ctx)...)
 	return st, nil
 }
 
@@ -146,12 +148,14 @@ func (s *Service) Entries(ctx context.Context, f EntryFilter, p api.Paging) (api
 	found := slices.DeleteFunc(s.config.Ring.Entries(), func(e keys.Entry) bool {
 		return owner != "" && e.Owner != owner || f.Purpose != "" && string(e.Purpose) != f.Purpose || f.State != "" && string(e.State) != f.State
 	})
-	page := api.Cut(found, p)
+	page, seals := api.Cut(found, p), s.seals()
 	shown := api.Page[Entry]{Items: []Entry{}, Page: page.Page, PerPage: page.PerPage, Total: page.Total}
 	for _, e := range page.Items {
+		sealed := seals[keyName{e.Owner, e.Purpose, e.Generation}]
 		shown.Items = append(shown.Items, Entry{
 			Owner: string(e.Owner), Name: s.config.Name(ctx, e.Owner), Purpose: string(e.Purpose), Generation: e.Generation,
 			State: string(e.State), Created: e.Created, Changed: e.Changed, Fingerprint: e.Fingerprint,
+			Seals: sealed.Count, Bound: sealed.Bound,
 		})
 	}
 	return shown, nil

@@ -51,6 +51,99 @@ func (s *Service) vouch(ctx context.Context, tx *sqlx.Tx, own []*signer) error {
 	return err
 }
 
+// Vouch has each key that signed the ledger vouch for the one after it, and the current
+// one for all before it, where they did not, and ships that. Then the older ones are
+// needed no more: see Vouched.
+func (s *Service) Vouch(ctx context.Context) error {
+	if err := s.vouchAll(ctx); err != nil {
+		return fmt.Errorf("vouch for the ledger's keys: %w", err)
+	}
+	s.shipSoon(ctx)
+	return nil
+}
+
+func (s *Service) vouchAll(ctx context.Context) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	own, err := s.signers()
+	if err != nil {
+		return err
+	}
+	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+		for n := 2; n <= len(own); n++ {
+			if err := s.vouch(ctx, tx, own[:n]); err != nil {
+				return err
+			}
+		}
+		current := own[len(own)-1]
+		older, err := unvouched(ctx, tx, own)
+		for _, vkey := range older {
+			if _, err := s.appendAs(ctx, tx, current, entry{Kind: kindKey, Key: vkey}); err != nil {
+				return err
+			}
+		}
+		return err
+	})
+}
+
+// unvouched are the keys that the current one has not vouched for: those of the keyring
+// before it, and those that are gone from there and known from the ledger. Who knows the
+// current one alone would not look at what they signed.
+func unvouched(ctx context.Context, tx *sqlx.Tx, own []*signer) (left []string, err error) {
+	var known []string
+	if err := tx.SelectContext(ctx, &known, `SELECT vkey FROM ledger_keys ORDER BY vkey`); err != nil {
+		return nil, err
+	}
+	current := own[len(own)-1]
+	for _, o := range own {
+		if !slices.Contains(known, o.vkey) {
+			known = append(known, o.vkey)
+		}
+	}
+	for _, vkey := range known {
+		var n int
+		err := tx.GetContext(ctx, &n, `SELECT count(*) FROM ledger WHERE kind = 'key' AND signer = ? AND instr(note, ?) > 0`, current.name(), vkey)
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 && vkey != current.vkey {
+			left = append(left, vkey)
+		}
+	}
+	return left, nil
+}
+
+// Vouched says that whoever knows any key of the ledger accepts what the others signed:
+// they vouch for one another, and no target lacks an entry.
+func (s *Service) Vouched(ctx context.Context) (bool, error) {
+	own, err := s.signers()
+	if err != nil {
+		return false, err
+	}
+	for _, o := range own[1:] {
+		var known, older int
+		err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+			left, err := unvouched(ctx, tx, own)
+			older = len(left)
+			return errors.Join(err, tx.GetContext(ctx, &known, `SELECT count(*) FROM ledger_keys WHERE vkey = ?`, o.vkey))
+		})
+		if err != nil || known == 0 || older > 0 {
+			return false, err
+		}
+	}
+	targets, err := s.config.Targets(ctx)
+	if err != nil {
+		return false, err
+	}
+	standing, err := s.standings(ctx)
+	for _, t := range targets {
+		if st := standing[t.ID]; st.Compared == nil || st.Waiting > 0 || st.Error != "" {
+			return false, err
+		}
+	}
+	return true, err
+}
+
 func (s *Service) appendAs(ctx context.Context, tx *sqlx.Tx, by *signer, e entry) (string, error) {
 	e.Time = s.now()
 	if err := tx.GetContext(ctx, &e.Number, `SELECT coalesce(max(number), 0) + 1 FROM ledger`); err != nil {

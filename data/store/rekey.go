@@ -72,6 +72,19 @@ func (p *Pool) Spent() (spent []data.StoreID) {
 	return spent
 }
 
+// Seals tells how often the pages keys of the open stores sealed. A store whose count
+// cannot be read is left out.
+func (p *Pool) Seals() map[data.StoreID][]Seals {
+	all := map[data.StoreID][]Seals{}
+	for _, s := range p.hold() {
+		if seals, err := s.Seals(); err == nil {
+			all[s.id] = seals
+		}
+		p.letGo(s, time.Time{})
+	}
+	return all
+}
+
 // hold keeps the open stores from closing until letGo.
 func (p *Pool) hold() (open []*Store) {
 	p.mu.Lock()
