@@ -33,7 +33,9 @@ func (s *Service) loadPolicies(ctx context.Context) error {
 		Scope  string `db:"scope"`
 		Policy string `db:"policy"`
 	}
-	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error { return tx.SelectContext(ctx, &rows, `SELECT scope, policy FROM sign_in_policies`) })
+	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return tx.SelectContext(ctx, &rows, `SELECT scope, policy FROM sign_in_policies`)
+	})
 	if err != nil {
 		return fmt.Errorf("read sign-in policies: %w", err)
 	}

@@ -98,6 +98,6 @@ export const session = new Session();
 
 // A session that ended, or an appliance that was sealed, while the console was open.
 onProblem((problem) => {
-  if (problem.status === 401 && session.me) void session.check();
+  if ((problem.status === 401 || problem.code === 'factor-required') && session.me) void session.check();
   if (problem.status === 503 && problem.code === 'sealed' && session.status && !session.status.sealed) void session.start();
 });

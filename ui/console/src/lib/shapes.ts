@@ -25,6 +25,7 @@ export interface Me {
   person: Person | null;
   grants: Grant[];
   permissions: string[];
+  factor?: { due: string; overdue: boolean }; // a second factor that is still to be enrolled
 }
 
 export interface Operator extends Person {
