@@ -139,7 +139,23 @@ func (s *Service) drain() error {
 	}
 	p.stop()
 	p.work.Wait()
+	if err := s.knowTargets(on); err != nil {
+		return err
+	}
 	return errors.Join(s.flush(context.Background()), s.noteUnshipped(context.Background(), p.unsent(s.now())))
+}
+
+// knowTargets reads them where nothing was shipped by itself, but something changed
+// that the next server is to ship.
+func (s *Service) knowTargets(on bool) error {
+	p := &s.ships
+	p.mu.Lock()
+	changed := len(p.loose) > 0
+	p.mu.Unlock()
+	if on || !changed {
+		return nil
+	}
+	return s.reloadTargets(context.Background())
 }
 
 // halt ends all timers and lists what waits and can be expected to succeed.

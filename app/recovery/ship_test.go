@@ -165,6 +165,11 @@ func TestShipsAfterRestart(t *testing.T) {
 	w.add("acme", "at the end", 3)
 	w.must(w.Service.Close()) // ships it
 	w.open()
+	w.add("acme", "by a command without a server", 3)
+	w.open() // which only notes that
+	w.must(w.pool.Evict(t.Context(), w.tenants["acme"].id))
+	w.begin()
+	w.arrived("acme", "one", seq+2)
 	var v Verified
 	if w.done("/stores/acme/prod/snapshots/verify", "", &v); !v.OK {
 		t.Fatalf("%+v", v)
