@@ -91,7 +91,7 @@ export const preview = {
     { collection: 'maintainers', added: 0, changed: 2, removed: 0 },
     { collection: 'users', added: 0, changed: 0, removed: 0 },
   ],
-  files: { added: 3, changed: 0, removed: 1 }, erasures: 2, room_needed: 82_000_000, room_free: 41_000_000_000,
+  files: { added: 3, removed: 1, bytes: 90000 }, erasures: 2, undone_changes: 502, need_bytes: 82_000_000, free_bytes: 41_000_000_000, enough_room: true,
 };
 
 Object.assign(targets[0], { place: 'Frankfurt', region: 'eu-central-1', storage_class: 'STANDARD', health: 'healthy', tried: before(40) });

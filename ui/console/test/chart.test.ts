@@ -67,8 +67,8 @@ it('orders restores', () => {
   const choice = { what: 'new' as const, at: '', target: '', as: ' copy ', collections: ['a'], collection: 'a', records: 'x, y x' };
   expect(orderOf(choice, true)).toEqual({ as: 'copy', dry_run: true });
   expect(orderOf({ ...choice, what: 'in-place', at: 'T', target: 'nas' }, false)).toEqual({ at: 'T', target: 'nas', in_place: true });
-  expect(orderOf({ ...choice, what: 'collections' }, false)).toEqual({ in_place: true, collections: ['a'] });
-  expect(orderOf({ ...choice, what: 'records' }, false)).toEqual({ in_place: true, collections: ['a'], records: ['x', 'y'] });
+  expect(orderOf({ ...choice, what: 'collections' }, false)).toEqual({ collections: ['a'] });
+  expect(orderOf({ ...choice, what: 'records' }, false)).toEqual({ collections: ['a'], records: ['x', 'y'] });
   expect(ids(' a,b;c\nd ')).toEqual(['a', 'b', 'c', 'd']);
   expect(missing({ ...choice, as: ' ' })).toContain('Name');
   expect(missing({ ...choice, what: 'records', records: '' })).toContain('ids');

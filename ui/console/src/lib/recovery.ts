@@ -190,7 +190,10 @@ export function verdict(drill: Drill): { text: string; tone: Tone } {
 // milliseconds in words.
 export function duration(ms: number | null | undefined): string {
   if (ms === undefined || ms === null || ms < 0) return '–';
+  if (ms === 0) return '0';
   if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms % 60_000 === 0 && ms < 3_600_000) return `${ms / 60_000} min`;
+  if (ms % 1000 === 0 && ms < 60_000) return `${ms / 1000} s`;
   return ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : span(ms / 1000);
 }
 
@@ -209,9 +212,9 @@ export interface Doctor {
 export const severityTones = { critical: 'danger', error: 'danger', warning: 'warn', info: 'info' } as const;
 
 // remaining is the time that is left of a work that goes on at its rate.
-export function remaining(progress: { rate?: number; left_seconds?: number } | null | undefined, inBytes: boolean): string {
+export function remaining(progress: { per_second?: number; seconds_left?: number } | null | undefined, inBytes: boolean): string {
   if (!progress) return '';
-  const rate = progress.rate ? `${inBytes ? bytes(progress.rate) : count(Math.round(progress.rate))}/s` : '';
-  const left = progress.left_seconds ? `about ${span(progress.left_seconds)} left` : '';
+  const rate = progress.per_second ? `${inBytes ? bytes(progress.per_second) : count(Math.round(progress.per_second))}/s` : '';
+  const left = progress.seconds_left ? `about ${span(progress.seconds_left)} left` : '';
   return [rate, left].filter(Boolean).join(', ');
 }

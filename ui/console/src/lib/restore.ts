@@ -1,6 +1,3 @@
-// Whether the API has dry runs and restores into the living tenant yet.
-export const ready = false;
-
 // What a restore is asked for, and what a dry run of it answers.
 
 export type What = 'new' | 'in-place' | 'collections' | 'records';
@@ -33,7 +30,7 @@ export function orderOf(choice: Choice, dryRun: boolean): Order {
   if (choice.at) order.at = choice.at;
   if (choice.target) order.target = choice.target;
   if (choice.what === 'new') order.as = choice.as.trim();
-  else order.in_place = true;
+  if (choice.what === 'in-place') order.in_place = true;
   if (choice.what === 'collections') order.collections = choice.collections;
   if (choice.what === 'records') Object.assign(order, { collections: [choice.collection], records: ids(choice.records) });
   if (dryRun) order.dry_run = true;
@@ -56,12 +53,23 @@ export interface Change {
   removed: number;
 }
 
+// Preview is what a dry run found out; Kept, a restore as GET …/restores lists it.
 export interface Preview {
-  collections?: Change[] | null;
-  files?: { added: number; changed?: number; removed: number } | null;
-  erasures?: number;
-  room_needed?: number;
-  room_free?: number;
+  collections: Change[] | null;
+  files: { added: number; removed: number; bytes: number };
+  erasures: number;
+  undone_changes: number; // committed after the point
+  need_bytes: number;
+  free_bytes?: number;
+  enough_room: boolean;
+}
+
+export interface Kept {
+  id: string;
+  kind: string;
+  state: string;
+  order: Order;
+  created: string;
 }
 
 export const sumOf = (changes: Change[]) => changes.reduce((n, c) => n + c.added + c.changed + c.removed, 0);

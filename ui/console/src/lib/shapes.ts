@@ -204,6 +204,8 @@ export interface Progress {
   total: number;
   unit: string;
   text: string;
+  per_second?: number;
+  seconds_left?: number;
 }
 
 export interface Operation {
