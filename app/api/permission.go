@@ -15,9 +15,6 @@ const (
 	MemberRead        Permission = "member.read"
 	MemberManage      Permission = "member.manage"
 	RoleManage        Permission = "role.manage"
-	AccessApprove     Permission = "access.approve"
-	ReviewRead        Permission = "review.read"
-	ReviewManage      Permission = "review.manage"
 	TenantCreate      Permission = "tenant.create"
 	TenantRead        Permission = "tenant.read"
 	EnvironmentCreate Permission = "environment.create"
@@ -67,10 +64,7 @@ func Catalogue() []Named {
 		{MemberRead, OnTenant, "See who belongs to a tenant, with which roles and since when."},
 		{MemberManage, OnTenant, "Bring people into a tenant, change their roles and end them."},
 		{RoleManage, OnTenant, "Make, change and delete a tenant's own roles."},
-		{AccessApprove, OnTenant, "Approve and refuse requests for access, and set who may decide them."},
-		{ReviewRead, OnTenant, "See access reviews and their signed reports."},
-		{ReviewManage, OnAppliance, "Start access reviews and set how often they come."},
-		{TenantCreate, OnAppliance, "Create tenants; who creates one becomes its owner."},
+		{TenantCreate, OnAppliance, "Create tenants."},
 		{TenantRead, OnTenant, "See a tenant's name, state, sizes and counts, never its records."},
 		{TenantDelete, OnTenant, "Delete a tenant, and bring it back while that is possible."},
 		{EnvironmentCreate, OnTenant, "Create the test and dev environments of a tenant."},
@@ -119,7 +113,6 @@ func (p Permission) where() string {
 func (p Permission) ApplianceOnly() bool { return p.where() == OnAppliance }
 
 // Content says that the permission lets somebody see or change a tenant's records.
-// No role of the appliance holds one within a tenant.
 func (p Permission) Content() bool { return p.where() == OnContent }
 
 // Known says whether a route may declare the permission.

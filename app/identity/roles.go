@@ -22,26 +22,26 @@ type Role struct {
 }
 
 // BuiltinRoles is the one table of the roles that are always there. Those of the
-// appliance reach into every tenant, but never to its records: see reaches.
+// appliance reach into every tenant; its owner and admin reach the records too.
 func BuiltinRoles() []Role {
 	return []Role{
 		{Name: Owner, Where: api.OnAppliance, About: "Runs the appliance and may all on it.", Allow: all(onAppliance)},
 		{Name: "admin", Where: api.OnAppliance, About: "Runs tenants, targets and snapshots day by day.",
-			Allow: without(all(onAppliance), api.OperatorManage, api.CustodyManage, api.ReviewManage)},
-		{Name: "support", Where: api.OnAppliance, About: "Helps tenants: sees how they are, asks for access to see more.",
+			Allow: without(all(onAppliance), api.OperatorManage, api.CustodyManage)},
+		{Name: "support", Where: api.OnAppliance, About: "Helps tenants: sees how they are, never their records.",
 			Allow: []api.Permission{api.TenantRead, api.MemberRead, api.SnapshotRead, api.TargetRead, api.OperationRead}},
-		{Name: "security", Where: api.OnAppliance, About: "Watches who may what, reads the logs, runs access reviews.",
-			Allow: []api.Permission{api.OperatorRead, api.MemberRead, api.ReviewRead, api.ReviewManage, api.TenantRead,
+		{Name: "security", Where: api.OnAppliance, About: "Watches who may what and reads the logs.",
+			Allow: []api.Permission{api.OperatorRead, api.MemberRead, api.TenantRead,
 				api.SnapshotRead, api.TargetRead, api.AuditRead, api.OperationRead, api.DisposalRead, api.CustodyRead, api.DoctorRead}},
 		{Name: "auditor", Where: api.OnAppliance, About: "Reads what is kept as evidence and changes nothing.",
-			Allow: []api.Permission{api.OperatorRead, api.MemberRead, api.ReviewRead, api.TenantRead, api.SnapshotRead,
+			Allow: []api.Permission{api.OperatorRead, api.MemberRead, api.TenantRead, api.SnapshotRead,
 				api.TargetRead, api.AuditRead, api.OperationRead, api.DisposalRead, api.CustodyRead, api.DoctorRead}},
 		{Name: "billing", Where: api.OnAppliance, About: "Sees which tenants there are and how large they are.",
 			Allow: []api.Permission{api.TenantRead}},
 
 		{Name: Owner, Where: api.OnTenant, About: "Answers for the tenant and may all in it.", Allow: all(onTenant)},
 		{Name: "admin", Where: api.OnTenant, About: "Runs the tenant: people, keys, data, restores.",
-			Allow: without(all(onTenant), api.TenantDelete, api.AccessApprove)},
+			Allow: without(all(onTenant), api.TenantDelete)},
 		{Name: "developer", Where: api.OnTenant, About: "Builds on the tenant's data: collections, records, keys.",
 			Allow: []api.Permission{api.MemberRead, api.TenantRead, api.EnvironmentCreate, api.DataRead, api.DataExport, api.DataWrite,
 				api.SchemaManage, api.KeyManage, api.SnapshotRead, api.SnapshotCreate, api.TargetRead, api.OperationRead, api.OperationCancel, api.StudioOpen}},
@@ -49,8 +49,8 @@ func BuiltinRoles() []Role {
 			Allow: []api.Permission{api.TenantRead, api.DataRead, api.DataExport, api.OperationRead}},
 		{Name: "viewer", Where: api.OnTenant, About: "Reads records.",
 			Allow: []api.Permission{api.TenantRead, api.DataRead}},
-		{Name: "auditor", Where: api.OnTenant, About: "Reads logs, members and reviews, no records.",
-			Allow: []api.Permission{api.MemberRead, api.ReviewRead, api.TenantRead, api.SnapshotRead, api.AuditRead, api.OperationRead}},
+		{Name: "auditor", Where: api.OnTenant, About: "Reads logs and members, no records.",
+			Allow: []api.Permission{api.MemberRead, api.TenantRead, api.SnapshotRead, api.AuditRead, api.OperationRead}},
 	}
 }
 
@@ -96,16 +96,13 @@ func newBuiltins() builtins {
 	b := builtins{map[string]effect{}, map[string]effect{}}
 	for _, r := range BuiltinRoles() {
 		if r.Where == api.OnAppliance {
-			b.appliance[r.Name] = effect{allow: reaches(r.Allow)}
+			b.appliance[r.Name] = effect{allow: setOf(r.Allow)}
 		} else {
 			b.tenant[r.Name] = effect{allow: setOf(r.Allow)}
 		}
 	}
 	return b
 }
-
-// reaches is what a role of the appliance allows.
-func reaches(list []api.Permission) permissions { return setOf(list) }
 
 // of finds a built-in role of a scope.
 func (b builtins) of(scope, role string) (effect, bool) {
