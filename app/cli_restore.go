@@ -13,12 +13,11 @@ import (
 type restoreFlags struct {
 	order restoreOrder
 
-	all                bool
-	from, id           string
-	secret             secretFlags
-	list               bool
-	confirm, undo      string
-	collection, record []string
+	all           bool
+	from, id      string
+	secret        secretFlags
+	list          bool
+	confirm, undo string
 }
 
 type restoreOrder struct {

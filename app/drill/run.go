@@ -267,7 +267,8 @@ func (d *drill) records(ctx context.Context, r restored) error {
 // failure words why nothing, or not all, could be looked at.
 func (d *drill) failure(err error) {
 	var object *backup.ObjectError
-	name, text := "probe", ""
+	var text string
+	name := "probe"
 	if d.row.Sequence == 0 {
 		name = "chain"
 	}

@@ -83,20 +83,22 @@ func (s *Service) useTOTP(ctx context.Context, person, code string) (bool, error
 	if err != nil {
 		return false, err
 	}
-	for _, row := range ofKind(rows, kindTOTP) {
-		step, ok := totpStep(row.Secret, code, s.now())
-		if !ok {
-			return false, nil
-		}
-		err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-			done, err := tx.ExecContext(ctx, `UPDATE factors SET last_step = ?, last_used = ? WHERE id = ? AND last_step < ?`,
-				step, millis(s.now()), row.ID, step)
-			return changedOne(done, err)
-		})
-		if isNotFound(err) {
-			return false, nil // used before
-		}
-		return err == nil, err
+	enrolled := ofKind(rows, kindTOTP) // one at most
+	if len(enrolled) == 0 {
+		return false, nil
 	}
-	return false, nil
+	row := enrolled[0]
+	step, ok := totpStep(row.Secret, code, s.now())
+	if !ok {
+		return false, nil
+	}
+	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+		done, err := tx.ExecContext(ctx, `UPDATE factors SET last_step = ?, last_used = ? WHERE id = ? AND last_step < ?`,
+			step, millis(s.now()), row.ID, step)
+		return changedOne(done, err)
+	})
+	if isNotFound(err) {
+		return false, nil // used before
+	}
+	return err == nil, err
 }

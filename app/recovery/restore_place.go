@@ -123,7 +123,7 @@ func (s *Service) keptOf(ctx context.Context, slug, environment, id string) (ref
 // Confirm ends the keeping: what a restore in place replaced is gone for good.
 // data.ErrNotFound; a 409 problem where nothing is kept.
 func (s *Service) Confirm(ctx context.Context, slug, environment, id string) (Restore, error) {
-	r, row, err := s.keptOf(ctx, slug, environment, id)
+	r, _, err := s.keptOf(ctx, slug, environment, id)
 	if err != nil {
 		return Restore{}, err
 	}
@@ -136,7 +136,8 @@ func (s *Service) Confirm(ctx context.Context, slug, environment, id string) (Re
 	if err := s.dropKept(ctx, r.id, id); err != nil {
 		return Restore{}, err
 	}
-	if row, err = s.restoreOf(ctx, r.id, id); err != nil {
+	row, err := s.restoreOf(ctx, r.id, id)
+	if err != nil {
 		return Restore{}, err
 	}
 	return row.shown()

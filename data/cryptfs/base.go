@@ -104,12 +104,10 @@ func (t *tracker) note(page uint32) {
 	}
 }
 
-// The file of a base, "<database>-base", is there while the database is closed:
-// one unit, sealed like a page under a key of its own, number 1:
+// BaseSuffix ends the name of a base's file, "<database>-base". It is there while the
+// database is closed: one unit, sealed like a page under a key of its own, number 1:
 //
 //	pages of the database 4 | length of the label 2 | label | changed pages, a bit each, in words of 8 bytes
-//
-// BaseSuffix ends the name of a base's file.
 const BaseSuffix = "-base"
 
 const (

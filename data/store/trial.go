@@ -39,12 +39,6 @@ func (p *Pool) Try(ctx context.Context, build func(context.Context, InstallTarge
 	return look(ctx, s)
 }
 
-// onTrial says that the store is one of Try's, or the template: nobody follows it.
-func (s *Store) onTrial() bool {
-	_, is := s.keys.(throwaway)
-	return is
-}
-
 // Peek gives a store only if it is open anyway, else nil; asking is no use of it.
 // The caller calls release once.
 func (p *Pool) Peek(id data.StoreID) (s *Store, release func()) {
