@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -158,22 +159,45 @@ func (s *Service) describeFactors(r *http.Request, person string) (Factors, erro
 	return f, nil
 }
 
-// addFactor stores a factor and records it, or takes it back.
+// addFactor stores a factor and records it, or takes it back: then the one that it
+// replaced is there again.
 func (s *Service) addFactor(ctx context.Context, row factorRow) error {
-	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+	var replaced []factorRow
+	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) (err error) {
 		if row.Kind == kindTOTP { // one at a time: the new one takes the old one's place
-			if _, err := tx.ExecContext(ctx, `DELETE FROM factors WHERE person = ? AND kind = ?`, row.Person, kindTOTP); err != nil {
+			if replaced, err = takeTOTP(ctx, tx, row.Person); err != nil {
 				return err
 			}
 		}
-		_, err := tx.NamedExecContext(ctx, insertFactor, row)
+		_, err = tx.NamedExecContext(ctx, insertFactor, row)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("add %s: %w", row.Kind, err)
 	}
-	return s.orUndo(ctx, s.record(ctx, "factor.add", row.Person, api.OK, map[string]string{"kind": row.Kind, "factor": row.ID}),
-		`DELETE FROM factors WHERE id = ?`, row.ID)
+	err = s.record(ctx, "factor.add", row.Person, api.OK, map[string]string{"kind": row.Kind, "factor": row.ID})
+	if err == nil {
+		return nil
+	}
+	return errors.Join(err, s.putBack(context.WithoutCancel(ctx), row, replaced))
+}
+
+func takeTOTP(ctx context.Context, tx *sqlx.Tx, person string) (taken []factorRow, err error) {
+	err = tx.SelectContext(ctx, &taken, `SELECT `+factorColumns+` FROM factors WHERE person = ? AND kind = ?`, person, kindTOTP)
+	if err == nil {
+		_, err = tx.ExecContext(ctx, `DELETE FROM factors WHERE person = ? AND kind = ?`, person, kindTOTP)
+	}
+	return taken, err
+}
+
+func (s *Service) putBack(ctx context.Context, added factorRow, replaced []factorRow) error {
+	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, `DELETE FROM factors WHERE id = ?`, added.ID)
+		for i := 0; err == nil && i < len(replaced); i++ {
+			_, err = tx.NamedExecContext(ctx, insertFactor, replaced[i])
+		}
+		return err
+	})
 }
 
 // removeFactor takes a factor away, but never the last way in.

@@ -306,6 +306,18 @@ func TestFactorThatCannotBeRecordedIsNotAdded(t *testing.T) {
 	rows, err := h.factors(bg, o.ID)
 	must(t, err)
 	equal(t, "factors", len(rows), 0)
+
+	// One that would have replaced another leaves that as it was.
+	b.enrolPhone()
+	before, err := h.factors(bg, o.ID)
+	must(t, err)
+	begun = decode[NewTOTP](t, b.want(200, "POST", ownFactors+"/totp", ""))
+	h.log.fail = errors.New("no log")
+	b.want(500, "POST", ownFactors+"/totp/confirm", jsonBody(t, ConfirmTOTP{Code: phone{h, begun.Secret}.code(0)}))
+	h.log.fail = nil
+	after, err := h.factors(bg, o.ID)
+	must(t, err)
+	equal(t, "factors after", fmt.Sprint(after), fmt.Sprint(before))
 }
 
 func TestEnrollingAsksForAFreshFactor(t *testing.T) {

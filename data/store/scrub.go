@@ -48,8 +48,8 @@ func (s *Store) ShippedTo(follower, label string) { s.pages.View(follower).Rebas
 func (s *Store) Base() *Base { return s.pages.Base() }
 
 // Scrub authenticates every page of the store's databases and every file, while
-// they are in use, and holds against a snapshot what ought to be as it was then
-// (base and expected may be nil). It goes on after findings; its error is of what
+// they are in use, holds against a snapshot what ought to be as it was then (base
+// and expected may be nil), and looks for files that records name in vain. It goes on after findings; its error is of what
 // kept it from looking. It is slow on purpose.
 func (s *Store) Scrub(ctx context.Context, base *Base, expected Expected, report func(Scrubbed)) (Scrubbed, error) {
 	run := &scrubRun{dir: s.disk.Dir, report: report}
@@ -67,6 +67,9 @@ func (s *Store) Scrub(ctx context.Context, base *Base, expected Expected, report
 	files, err := s.pool.filesOf(s.seat)
 	if err == nil {
 		err = files.Scrub(ctx, expected.File, run.part(filesDir, func(p cryptfs.Progress) { run.Files = p.Done }))
+	}
+	if err == nil {
+		err = s.missing(ctx, files, func(f Finding) { run.Findings = append(run.Findings, f) })
 	}
 	if err != nil {
 		return run.Scrubbed, fmt.Errorf("scrub store %s: %w", s.id, err)
