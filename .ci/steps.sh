@@ -147,6 +147,6 @@ step_fuzz() {
   rm -f "$bin"
 }
 
-step_race() { go test -race -short -timeout 15m ./...; }
+step_race() { go test -race -short -timeout 30m ./...; }
 
-step_test() { go test -timeout 15m ./...; }
+step_test() { go test -timeout 30m ./...; }
