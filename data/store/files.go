@@ -23,7 +23,10 @@ type tree struct {
 	once  sync.Once
 	files *cryptfs.Files
 	err   error
-	swept string // the last file that sweepFiles looked at; the one clock's alone
+
+	// Of sweepFiles, the one clock's alone.
+	swept    string          // the last file that it looked at
+	suspects map[string]bool // files that no record named when it came by before
 
 	mu       sync.Mutex
 	failures int64

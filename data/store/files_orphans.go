@@ -18,10 +18,13 @@ import (
 
 // PocketBase deletes the files of a deleted or changed record behind the request. A
 // process that dies before leaves files that no record names. They are looked for in
-// open stores only, a bounded part at a time.
+// open stores only, a bounded part at a time. A file goes when it has no record twice:
+// it may belong to one that is being saved, and its age is no proof that it does not,
+// for a clock can be set forward.
 const (
-	orphanAge  = time.Hour // a younger file may belong to a record that is being saved
-	sweptFiles = 1000      // files looked at in one go
+	orphanAge    = time.Hour // a younger file is not even suspected
+	sweptFiles   = 1000      // files looked at in one go
+	mostSuspects = 4 * sweptFiles
 )
 
 // sweepFiles removes files that nobody can ask for any more, going on where it
@@ -42,7 +45,7 @@ func (s *Store) sweepFiles(ctx context.Context, now time.Time) (removed int, err
 		return 0, err
 	}
 	for _, info := range list {
-		gone, err := s.sweepFile(ctx, t.files, info, now)
+		gone, err := s.sweepFile(ctx, t, info, now)
 		if err != nil {
 			return removed, err
 		}
@@ -56,7 +59,7 @@ func (s *Store) sweepFiles(ctx context.Context, now time.Time) (removed int, err
 	return removed, nil
 }
 
-func (s *Store) sweepFile(ctx context.Context, files *cryptfs.Files, info data.FileInfo, now time.Time) (gone bool, err error) {
+func (s *Store) sweepFile(ctx context.Context, t *tree, info data.FileInfo, now time.Time) (gone bool, err error) {
 	if now.Sub(info.Modified) < orphanAge {
 		return false, nil
 	}
@@ -64,13 +67,27 @@ func (s *Store) sweepFile(ctx context.Context, files *cryptfs.Files, info data.F
 		gone, err = s.isOrphan(ctx, info.Name)
 		return err
 	})
-	if err != nil || !gone {
+	if err != nil || !t.suspected(info.Name, gone) {
 		return false, err
 	}
-	if err := files.Delete(ctx, info.Name); err != nil && !errors.Is(err, data.ErrNotFound) {
+	if err := t.files.Delete(ctx, info.Name); err != nil && !errors.Is(err, data.ErrNotFound) {
 		return false, err
 	}
 	return true, nil
+}
+
+// suspected says whether a file has no record, now and when it was looked at before.
+func (t *tree) suspected(name string, now bool) bool {
+	before := t.suspects[name]
+	delete(t.suspects, name)
+	if !now || before {
+		return now
+	}
+	if t.suspects == nil || len(t.suspects) >= mostSuspects {
+		t.suspects = map[string]bool{}
+	}
+	t.suspects[name] = true
+	return false
 }
 
 // isOrphan says that the record of a file is gone, or names it in none of its file

@@ -375,6 +375,9 @@ func TestFilesWithoutRecordsAreSwept(t *testing.T) {
 	if n, err := s.sweepFiles(t.Context(), time.Now()); n != 0 || err != nil {
 		t.Error("young files were removed:", n, err)
 	}
+	if n, err := s.sweepFiles(t.Context(), time.Now().Add(2*orphanAge)); n != 0 || err != nil {
+		t.Error("removed at first sight:", n, err)
+	}
 	n, err := s.sweepFiles(t.Context(), time.Now().Add(2*orphanAge))
 	if n != len(lost) || err != nil {
 		t.Error("removed", n, err)
@@ -402,7 +405,7 @@ func TestSweepOfFilesGoesOn(t *testing.T) {
 	}
 	leaveFiles(t, s, many...)
 	later := time.Now().Add(2 * orphanAge)
-	for _, want := range []int{sweptFiles, 50, 0} {
+	for _, want := range []int{0, 0, sweptFiles, 50, 0} {
 		if n, err := s.sweepFiles(t.Context(), later); n != want || err != nil {
 			t.Fatal("removed", n, "want", want, err)
 		}
