@@ -31,6 +31,8 @@ func newTestKeys() *testKeys {
 func (k *testKeys) rotate() {
 	var key [32]byte
 	_, _ = rand.Read(key[:])
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.last++
 	k.keys[k.last] = key
 }
