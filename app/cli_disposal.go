@@ -3,8 +3,6 @@ package app
 import (
 	"context"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -85,57 +83,21 @@ func (c *cli) saveCertificate(ctx context.Context, cl *client, d disposalRow, fi
 	if err != nil {
 		return err
 	}
-	for name, content := range map[string]string{file: certificate, file + ".sig": signature} {
-		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-			return err
-		}
+	if err := writeFiles(map[string]string{file: certificate, file + ".sig": signature}); err != nil {
+		return err
 	}
 	return c.object(d, "certificate %s of tenant %s is in %s, its signature in %s.sig; it is signed with the key\n%s", d.ID, d.Tenant.Slug, file, file, d.VerifierKey)
 }
 
-// text reads an answer that is not for decoding.
-func (c *client) text(ctx context.Context, path string) (string, error) {
-	resp, err := c.do(ctx, "GET", path, "", nil)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	return readText(resp.Body)
-}
-
-func readText(r io.Reader) (string, error) {
-	b, err := io.ReadAll(io.LimitReader(r, 64<<20))
-	return string(b), err
-}
-
 func (c *cli) disposalVerify() *cobra.Command {
-	var key, signature string
-	cmd := &cobra.Command{Use: "verify FILE --key KEY", Short: "Check a certificate and its signature; needs no appliance", Args: usage(cobra.ExactArgs(1))}
-	cmd.Flags().StringVar(&key, "key", "", "verifier key, as the appliance showed it")
-	cmd.Flags().StringVar(&signature, "signature", "", "file with the signature; FILE.sig where it is not given")
-	cmd.RunE = func(_ *cobra.Command, args []string) error {
-		if key == "" {
-			return fmt.Errorf("%w: name the verifier key with --key", errUsage)
-		}
-		if signature == "" {
-			signature = args[0] + ".sig"
-		}
-		certificate, err := os.ReadFile(args[0])
-		if err != nil {
-			return err
-		}
-		sig, err := os.ReadFile(signature)
-		if err != nil {
-			return err
-		}
-		checked, err := disposal.CheckCertificate(certificate, sig, key)
+	return verifySigned("a certificate", func(certificate, signature []byte, key string) error {
+		checked, err := disposal.CheckCertificate(certificate, signature, key)
 		if err != nil {
 			return err
 		}
 		return c.object(map[string]any{"ok": true, "id": checked.ID, "tenant": checked.Tenant},
 			"ok: %s certifies that tenant %s (%s) was destroyed on %s", checked.Appliance, checked.Tenant.Slug, checked.Tenant.ID, checked.CarriedOut.At.Format("2006-01-02 15:04:05 MST"))
-	}
-	return cmd
+	})
 }
 
 type erasureRow struct {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -252,7 +250,7 @@ func reportPath(ctx context.Context, cl *client, args []string, p drill.Period) 
 }
 
 func (c *cli) saveReport(ctx context.Context, cl *client, path, file string) error {
-	signature, key, err := cl.signatureOf(ctx, path+"?format=sig")
+	signature, key, err := cl.signedText(ctx, path+"?format=sig")
 	if err != nil {
 		return err
 	}
@@ -263,51 +261,19 @@ func (c *cli) saveReport(ctx context.Context, cl *client, path, file string) err
 	if files[file], err = cl.text(ctx, path+"?format="+format); err != nil {
 		return err
 	}
-	for name, content := range files {
-		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-			return err
-		}
+	if err := writeFiles(files); err != nil {
+		return err
 	}
 	return c.object(map[string]any{"file": file, "verifier_key": key}, "the report is in %s; it is signed with the key\n%s", file, key)
 }
 
-// signatureOf reads a signature, and the key that it is made with.
-func (c *client) signatureOf(ctx context.Context, path string) (signature, key string, err error) {
-	resp, err := c.do(ctx, http.MethodGet, path, "", nil)
-	if err != nil {
-		return "", "", err
-	}
-	defer resp.Body.Close()
-	text, err := readText(resp.Body)
-	return text, resp.Header.Get("X-Verifier-Key"), err
-}
-
 func (c *cli) drillVerify() *cobra.Command {
-	var key, signature string
-	cmd := &cobra.Command{Use: "verify FILE --key KEY", Short: "Check a report and its signature; needs no appliance", Args: usage(cobra.ExactArgs(1))}
-	cmd.Flags().StringVar(&key, "key", "", "verifier key, as the appliance showed it")
-	cmd.Flags().StringVar(&signature, "signature", "", "file with the signature; FILE.sig where it is not given")
-	cmd.RunE = func(_ *cobra.Command, args []string) error {
-		if key == "" {
-			return fmt.Errorf("%w: name the verifier key with --key", errUsage)
-		}
-		if signature == "" {
-			signature = args[0] + ".sig"
-		}
-		report, err := os.ReadFile(args[0])
-		if err != nil {
-			return err
-		}
-		sig, err := os.ReadFile(signature)
-		if err != nil {
-			return err
-		}
-		r, appliance, err := drill.CheckReport(report, sig, key)
+	return verifySigned("a report", func(report, signature []byte, key string) error {
+		r, appliance, err := drill.CheckReport(report, signature, key)
 		if err != nil {
 			return err
 		}
 		return c.object(map[string]any{"ok": true, "id": r.ID, "appliance": appliance, "made": r.Made, "summary": r.Summary},
 			"ok: %s reported on %s: %d drills, %d passed, %d failed", appliance, r.Made.Format("2006-01-02 15:04:05 MST"), r.Summary.Drills, r.Summary.Passed, r.Summary.Failed)
-	}
-	return cmd
+	})
 }
