@@ -2,10 +2,12 @@ package recovery
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"slices"
 
 	"holdfast/app/api"
+	"holdfast/data"
 )
 
 // Choice is the body of a snapshot or a verification.
@@ -164,6 +166,11 @@ func (s *Service) serveRemove(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Service) serveList(w http.ResponseWriter, r *http.Request) error {
+	return servePage(s, w, r, s.List)
+}
+
+// servePage answers with a page of what a store has.
+func servePage[T any](s *Service, w http.ResponseWriter, r *http.Request, list func(context.Context, data.StoreID, api.Paging) (api.Page[T], error)) error {
 	p, err := api.ReadPage(r)
 	if err != nil {
 		return err
@@ -172,7 +179,7 @@ func (s *Service) serveList(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page, err := s.List(r.Context(), found.id, p)
+	page, err := list(r.Context(), found.id, p)
 	if err != nil {
 		return err
 	}
@@ -215,19 +222,7 @@ func (s *Service) serveRestore(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Service) serveRestores(w http.ResponseWriter, r *http.Request) error {
-	p, err := api.ReadPage(r)
-	if err != nil {
-		return err
-	}
-	found, err := s.find(r.Context(), r.PathValue("slug"), r.PathValue("env"))
-	if err != nil {
-		return err
-	}
-	page, err := s.Restores(r.Context(), found.id, p)
-	if err != nil {
-		return err
-	}
-	return api.Respond(w, http.StatusOK, page)
+	return servePage(s, w, r, s.Restores)
 }
 
 func (s *Service) serveConfirm(w http.ResponseWriter, r *http.Request) error {

@@ -178,26 +178,22 @@ func (s *Service) verifyRoute() api.Route {
 }
 
 func (s *Service) serveVerifications(w http.ResponseWriter, r *http.Request) error {
-	p, err := api.ReadPage(r)
-	if err != nil {
-		return err
-	}
-	found, err := s.find(r.Context(), r.PathValue("slug"), r.PathValue("env"))
-	if err != nil {
-		return err
-	}
+	return servePage(s, w, r, s.verifications)
+}
+
+func (s *Service) verifications(ctx context.Context, id data.StoreID, p api.Paging) (api.Page[Verification], error) {
 	var rows []verificationRow
-	err = s.config.DB.View(r.Context(), func(tx *sqlx.Tx) error {
-		return tx.SelectContext(r.Context(), &rows, `SELECT * FROM verifications WHERE store = ? ORDER BY ended DESC, id`, found.id.String())
+	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return tx.SelectContext(ctx, &rows, `SELECT * FROM verifications WHERE store = ? ORDER BY ended DESC, id`, id.String())
 	})
 	if err != nil {
-		return fmt.Errorf("list verifications: %w", err)
+		return api.Page[Verification]{}, fmt.Errorf("list verifications: %w", err)
 	}
 	items := make([]Verification, len(rows))
 	for i, row := range rows {
 		if items[i], err = row.shown(); err != nil {
-			return err
+			return api.Page[Verification]{}, err
 		}
 	}
-	return api.Respond(w, http.StatusOK, api.Cut(items, p))
+	return api.Cut(items, p), nil
 }
