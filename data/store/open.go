@@ -111,6 +111,7 @@ func (s *Store) start(ctx context.Context) error {
 	s.bindRelations()
 	s.bindStreams()
 	s.bindIntake()
+	s.bindRecordList()
 	if err := s.app.Bootstrap(); err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
