@@ -51,7 +51,8 @@ type course struct {
 	running bool
 	cancel  context.CancelFunc // of the one running
 	timer   *time.Timer
-	last    time.Time // when the last one began
+	last    time.Time     // when the last one began
+	took    time.Duration // and how long it was under way
 
 	state    string // fenced or failed, "" while all is well
 	why      string
@@ -191,9 +192,13 @@ func (p *ships) plan(c *course) {
 	}
 	now := time.Now()
 	every := p.every(c.key.chain)
-	due := latest(now.Add(every/10), c.last.Add(every), c.retry, p.route(c.key.target).retry)
+	due := latest(now.Add(every/10), c.last.Add(every-c.ahead(every)), c.retry, p.route(c.key.target).retry)
 	c.timer = time.AfterFunc(due.Sub(now), func() { p.run(c) })
 }
+
+// ahead is how much sooner a ship begins than its turn is, so that the target has it
+// at about its turn: what the last one took, within a quarter of the turn.
+func (c *course) ahead(every time.Duration) time.Duration { return min(c.took, every/4) }
 
 // every is how often a chain is shipped: a stream the less often the more a whole
 // copy of it is.
@@ -258,7 +263,7 @@ func (p *ships) end(c *course) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c.cancel()
-	c.running = false
+	c.running, c.took = false, time.Since(c.last)
 	p.plan(c)
 }
 
