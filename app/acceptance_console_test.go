@@ -129,7 +129,7 @@ var consolePages = map[string]string{
 	"records": "/tenants/acme/prod/collections/items?sort=-n&filter=n%3C30", "import": "/tenants/acme/prod/import",
 	"keys": "/tenants/acme/prod/keys", "snapshots": "/tenants/acme/prod/snapshots", "policy": "/tenants/acme/prod/snapshots/policy",
 	"restore": "/tenants/acme/prod/restore", "log": "/tenants/acme/prod/audit",
-	"danger": "/tenants/acme/prod/danger", "operations": "/operations", "targets": "/targets", "operators": "/operators",
+	"danger": "/tenants/acme/prod/danger", "operations": "/operations", "shipping": "/snapshots", "targets": "/targets", "health": "/health", "operators": "/operators",
 	"audit": "/audit", "notfound": "/no/such/page",
 }
 

@@ -152,6 +152,10 @@ type overviewRow struct {
 	Newest  string  `json:"newest,omitempty"`
 	Targets int     `json:"targets"`
 	Places  int     `json:"places"`
+	Bytes   int64   `json:"bytes"`
+	Files   int64   `json:"files"`
+	Lanes   any     `json:"lanes"`
+	Drill   any     `json:"drill,omitempty"`
 }
 
 func (c *cli) snapshotOverview() *cobra.Command {

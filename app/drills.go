@@ -45,6 +45,18 @@ func (l lateDrills) Good(ctx context.Context, store, target string) ([]int64, er
 	return l.drills.Good(ctx, store, target)
 }
 
+func (l lateDrills) Last(ctx context.Context, store string) (*recovery.LastDrill, error) {
+	if l.drills == nil {
+		return nil, nil
+	}
+	d, err := l.drills.Last(ctx, store)
+	if d == nil || err != nil {
+		return nil, err
+	}
+	missed := d.RTOMet != nil && !*d.RTOMet || d.RPOMet != nil && !*d.RPOMet
+	return &recovery.LastDrill{At: d.Started, Target: d.Target, OK: d.OK, Met: !missed}, nil
+}
+
 // drilledTenants is the tenants' directory as drills ask for it.
 type drilledTenants struct{ directory }
 

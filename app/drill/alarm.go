@@ -2,6 +2,8 @@ package drill
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -112,6 +114,22 @@ func seconds(ms *int64) float64 {
 		return 0
 	}
 	return float64(*ms) / 1000
+}
+
+// Last gives a store's last drill, from whichever target; nil if it never had one.
+func (s *Service) Last(ctx context.Context, store string) (*Drill, error) {
+	var row drillRow
+	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return tx.GetContext(ctx, &row, `SELECT * FROM drills WHERE store = ? ORDER BY started DESC LIMIT 1`, store)
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("last drill of %s: %w", store, err)
+	}
+	d, err := row.drill()
+	return &d, err
 }
 
 // Good lists the snapshots of a store that drills restored from a target and found

@@ -45,7 +45,7 @@ func (s *Service) targetRoutes() []api.Route {
 		},
 		{
 			Method: "GET", Path: "/api/v1/snapshots/overview", Permission: api.TargetRead, Paged: true,
-			Summary: "How every store is kept, worst first", Response: api.Page[Overview]{}, Handler: s.serveOverview,
+			Summary: "How every store is kept, worst first; filter is a state, or trouble: all that are not current", Response: api.Page[Overview]{}, Handler: s.serveOverview,
 		},
 	}
 }

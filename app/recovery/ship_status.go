@@ -106,6 +106,10 @@ type Overview struct {
 	Newest     *time.Time `json:"newest,omitempty" doc:"newest point that any target has"`
 	Targets    int        `json:"targets" doc:"that have a snapshot of it"`
 	Places     int        `json:"places" doc:"different ones of targets that are current"`
+	Bytes      int64      `json:"bytes" doc:"of its database, in the newest snapshot"`
+	Files      int64      `json:"files" doc:"in the newest snapshot"`
+	Lanes      []Lane     `json:"lanes" doc:"each of its targets"`
+	Drill      *LastDrill `json:"drill,omitempty" doc:"the last one, if there was any"`
 }
 
 // badness orders states, worst first.
@@ -126,7 +130,7 @@ func (s *Service) Overviews(ctx context.Context) ([]Overview, error) {
 	all := s.ships.see("", s.now())
 	for _, name := range names {
 		i, _ := slices.BinarySearchFunc(all, name, func(a seen, name string) int { return cmp.Compare(a.key.chain, name) })
-		o := Overview{Store: name, State: statePaused, Why: "There is no target."}
+		o := Overview{Store: name, State: statePaused, Why: "There is no target.", Lanes: []Lane{}}
 		places := map[string]bool{}
 		for first := true; i < len(all) && all[i].key.chain == name; i++ {
 			o.add(all[i], first, places)
@@ -146,10 +150,11 @@ func (o *Overview) add(one seen, first bool, places map[string]bool) {
 		o.State, o.Why = one.state, one.why
 	}
 	o.LagSeconds = max(o.LagSeconds, one.lag.Seconds())
+	o.Lanes = append(o.Lanes, shownLane(one))
 	if one.newest.Sequence > 0 {
 		o.Targets++
 		if at := one.newest.at(); o.Newest == nil || at.After(*o.Newest) {
-			o.Newest = &at
+			o.Newest, o.Bytes, o.Files = &at, one.newest.Total*data.PageSize, one.newest.Files
 		}
 	}
 	if one.state == stateCurrent && one.newest.Sequence > 0 {
@@ -166,13 +171,14 @@ func (s *Service) serveOverview(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if p.Filter != "" {
+		list = slices.DeleteFunc(list, func(o Overview) bool {
+			return o.State != p.Filter && (p.Filter != "trouble" || o.State == stateCurrent)
+		})
+	}
 	page := api.Cut(list, p)
-	if s.config.Slug != nil {
-		for i := range page.Items {
-			if id, err := data.ParseStoreID(page.Items[i].Store); err == nil {
-				page.Items[i].Slug, _ = s.config.Slug(r.Context(), id) // a name for people only
-			}
-		}
+	if err := s.complete(r.Context(), page.Items); err != nil {
+		return err
 	}
 	return api.Respond(w, http.StatusOK, page)
 }

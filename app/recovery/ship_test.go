@@ -134,6 +134,17 @@ func TestShipsAlone(t *testing.T) {
 	if page.Total != 2 || page.Items[0].State != stateCurrent || page.Items[0].Targets != 2 || page.Items[0].Places != 2 {
 		t.Errorf("overview: %+v", page)
 	}
+	if lanes := page.Items[0].Lanes; len(lanes) != 2 || lanes[0].Target != "one" || lanes[1].Newest == nil || page.Items[0].Bytes < data.PageSize || page.Items[0].Drill != nil {
+		t.Errorf("overview: %+v", page.Items[0])
+	}
+	w.drilled.Store(true)
+	w.call("GET", "/snapshots/overview?filter=current&perPage=1&page=2", "", 200, &page)
+	if page.Total != 2 || len(page.Items) != 1 || page.Items[0].Drill == nil || page.Items[0].Drill.Target != "of "+page.Items[0].Store {
+		t.Errorf("overview with drills: %+v", page)
+	}
+	if w.call("GET", "/snapshots/overview?filter=trouble", "", 200, &page); page.Total != 0 {
+		t.Errorf("trouble: %+v", page)
+	}
 	for _, target := range []string{"one", "two"} {
 		var got Restored
 		w.done("/stores/acme/prod/restores", fmt.Sprintf(`{"as":"copy-%s","target":%q}`, target, target), &got)

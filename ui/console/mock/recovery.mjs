@@ -96,3 +96,23 @@ export const preview = {
 
 Object.assign(targets[0], { place: 'Frankfurt', region: 'eu-central-1', storage_class: 'STANDARD', health: 'healthy', tried: before(40) });
 Object.assign(targets[1], { place: 'Office', region: '', storage_class: '', health: 'failed', tried: before(10), why: 'dial: no route to the share' });
+
+// Every store, worst first; enough of them for a second page.
+const lane = (target, state, lag, age, why) => ({ target, state, lag_seconds: lag, newest: before(age), ...(why ? { why } : {}) });
+const kept = (n, slug, environment, state, lanes, drill, bytes, files) => ({
+  store: slug ? `store${n}/${environment}` : environment, ...(slug ? { slug } : {}), state, why: lanes.find((l) => l.state === state)?.why, lag_seconds: Math.max(...lanes.map((l) => l.lag_seconds)),
+  newest: lanes.map((l) => l.newest).sort().at(-1), targets: lanes.length, places: lanes.filter((l) => l.state === 'current').length, bytes, files, lanes, ...(drill ? { drill } : {}),
+});
+const well = (age) => [lane('frankfurt', 'current', 0, age), lane('nas', 'current', 0, age)];
+const drill = (age, ok = true, met = true) => ({ at: before(age), target: 'frankfurt', ok, met });
+export const overview = [
+  kept(1, 'northwind', 'test', 'fenced', [lane('frankfurt', 'fenced', 4100, 4100, 'Another appliance goes on with this chain since 11:02.'), lane('nas', 'current', 0, 30)], drill(86400 * 3), 4_300_000, 0),
+  kept(2, 'acme', 'prod', 'absent', [lane('frankfurt', 'current', 0.4, 2), lane('nas', 'absent', 1320, 1320, 'dial: no route to the share')], drill(86400 * 0.4), 75_366_400, 214),
+  kept(3, 'blue-heron', 'prod', 'behind', [lane('frankfurt', 'behind', 41, 41, 'Changes come faster than the target takes them, or it is slow.'), lane('nas', 'current', 0.8, 3)], drill(86400 * 9, false), 1_912_602_624, 18_204),
+  kept(4, 'lantern', 'dev', 'paused', [lane('frankfurt', 'paused', 0, 86400 * 4, 'The policy ships it only when asked.')], undefined, 401_408, 0),
+  kept(5, '', 'system', 'current', well(9), undefined, 2_100_000, 0),
+  kept(6, '', 'vault', 'current', well(9), undefined, 8_700_000, 0),
+  ...Array.from({ length: 24 }, (_, n) => kept(7 + n, `tenant-${n + 1}`, n % 5 === 4 ? 'test' : 'prod', 'current', well(60 + n * 400), n % 7 === 3 ? undefined : drill(86400 * (1 + n / 3), true, n !== 5), 600_000 + n * 3_100_000, n * 17)),
+];
+
+export const reports = [1, 2, 3].map((n) => ({ id: `report${id(6)}`, made: before(86400 * 92 * n), by: n === 2 ? 'host' : 'person:mara', from: before(86400 * (92 * n + 90)), until: before(86400 * 92 * n), drills: 31 - n }));

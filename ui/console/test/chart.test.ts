@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { axisOf, roundUp } from '../src/lib/chart';
-import { every, lagText, preview, reach, stateOf, type Policy } from '../src/lib/recovery';
+import { every, lagText, nameOf, preview, reach, stateOf, verdictOf, type Policy } from '../src/lib/recovery';
 import { ids, missing, orderOf, sumOf } from '../src/lib/restore';
 
 it('counts in round figures', () => {
@@ -61,6 +61,14 @@ it('words times and states', () => {
   expect(stateOf({ ...target, seq: 0 })).toBe('behind');
   expect(stateOf({ ...target, error: 'gone' })).toBe('absent');
   expect(stateOf({ ...target, error: 'gone', state: 'fenced' })).toBe('fenced');
+});
+
+it('calls stores by their names', () => {
+  const one = { store: 'k3/prod', slug: 'acme', state: 'current' as const, lag_seconds: 0, targets: 0, places: 0, bytes: 0, files: 0, lanes: [] };
+  expect(nameOf(one)).toEqual({ text: 'acme', slug: 'acme', env: 'prod' });
+  expect(nameOf({ ...one, store: 'k3/test' }).text).toBe('acme/test');
+  expect(nameOf({ ...one, store: 'vault', slug: undefined })).toEqual({ text: 'Vault', env: '' });
+  expect([verdictOf(true, false).text, verdictOf(true, true).text, verdictOf(false, true).text]).toEqual(['passed', 'goal missed', 'failed']);
 });
 
 it('orders restores', () => {

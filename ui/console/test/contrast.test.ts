@@ -37,6 +37,8 @@ const others = [
   ['text', 'chosen', 4.5],
   ['danger', 'bg', 4.5],
   ['danger', 'raised', 4.5],
+  ['danger', 'hover', 4.5],
+  ['warn', 'hover', 4.5],
   ['field-line', 'surface', 3],
   ['field-line', 'bg', 3],
   ['accent', 'surface', 3],

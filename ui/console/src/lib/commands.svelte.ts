@@ -1,4 +1,5 @@
 import type { IconName } from '../components/Icon.svelte';
+import { openTo } from './navigation';
 import type { Command } from './rank';
 import { router } from './router.svelte';
 import { href, type RouteName } from './routes';
@@ -34,19 +35,6 @@ const tabs: [RouteName, string, IconName][] = [
   ['danger', 'Danger zone', 'danger'],
 ];
 
-const pages: [RouteName, string, IconName, string][] = [
-  ['tenants', 'Tenants', 'tenants', 'tenant.read'],
-  ['operations', 'Operations', 'operations', 'operation.read'],
-  ['targets', 'Targets', 'targets', 'target.read'],
-  ['drills', 'Drills of all stores', 'drill', 'snapshot.read'],
-  ['health', 'Health', 'health', 'target.read'],
-  ['custody', 'Keys of the appliance', 'key', 'custody.read'],
-  ['operators', 'Operators', 'operators', 'operator.manage'],
-  ['audit', 'Appliance audit', 'audit', 'audit.read'],
-];
-
-const ofOperators = new Set<RouteName>(['targets', 'custody', 'operators', 'audit']);
-
 function ofTenant(): Command[] {
   const { slug, env } = router.route?.params ?? {};
   if (!slug || !env) return [];
@@ -54,9 +42,8 @@ function ofTenant(): Command[] {
 }
 
 function ofAppliance(): Command[] {
-  const list = pages
-    .filter(([route, , , permission]) => session.can(permission) && (session.operator || !ofOperators.has(route)))
-    .map(([route, text, icon]): Command => ({ id: route, text, group: 'Go to', icon, href: href(route) }));
+  const shown = openTo((permission) => session.can(permission), session.operator);
+  const list = shown.flatMap((group) => group.places.map((place): Command => ({ id: place.route, text: place.full ?? place.text, group: 'Go to', icon: place.icon, href: href(place.route) })));
   if (session.can('tenant.create')) {
     list.push({ id: 'new-tenant', text: 'Create tenant', group: 'Action', icon: 'plus', href: `${href('tenants')}?new=1` });
   }

@@ -39,7 +39,8 @@ export interface CopyState {
   targets: CopyTarget[];
 }
 
-export interface Finding {
+// What is wrong with the keys; the doctor's findings (recovery.ts) have another shape.
+export interface KeyFinding {
   id: string;
   severity: 'info' | 'warning' | 'critical';
   text: string;
@@ -51,7 +52,7 @@ export interface KeysStatus {
   slots: Slot[];
   ring: { serial: number; owners: number; states: Record<string, number>; purposes: Record<string, number> };
   copies: CopyState;
-  findings: Finding[];
+  findings: KeyFinding[];
 }
 
 export interface KeyEntry {

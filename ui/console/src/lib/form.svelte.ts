@@ -1,3 +1,4 @@
+import { tick } from 'svelte';
 import { asProblem, type Problem } from './api';
 
 // Form is the state of one form: busy while it is sent, then the problem, with
@@ -27,9 +28,16 @@ export class Form {
       await send();
     } catch (cause) {
       this.problem = asProblem(cause);
+      void this.#lead(event?.target);
     }
     this.busy = false;
   };
+
+  // lead goes to the first field that was refused: in a long form it may be out of sight.
+  async #lead(form: EventTarget | null | undefined) {
+    await tick();
+    if (form instanceof HTMLElement) form.querySelector<HTMLElement>('[aria-invalid="true"]')?.focus();
+  }
 
   reset() {
     this.problem = undefined;

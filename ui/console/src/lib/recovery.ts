@@ -14,6 +14,37 @@ export function stateOf(target: TargetStatus): ShippingState {
 
 export const shippingTones: Record<ShippingState, Tone> = { current: 'ok', behind: 'warn', absent: 'danger', fenced: 'danger', paused: 'quiet' };
 
+// Lane is how a store is kept on one target; Overview, on all of them.
+export interface Lane {
+  target: string;
+  state: ShippingState;
+  why?: string;
+  lag_seconds: number;
+  newest?: string;
+}
+
+export interface Overview {
+  store: string;
+  slug?: string;
+  state: ShippingState;
+  why?: string;
+  lag_seconds: number;
+  newest?: string;
+  targets: number;
+  places: number;
+  bytes: number;
+  files: number;
+  lanes: Lane[];
+  drill?: { at: string; target: string; ok: boolean; met: boolean };
+}
+
+// nameOf is what a store is called: slug or slug/env; parts of the appliance have no slug.
+export function nameOf(one: Overview): { text: string; slug?: string; env: string } {
+  const env = one.store.split('/')[1] ?? '';
+  if (!one.slug) return { text: { system: 'System database', vault: 'Vault' }[one.store] ?? one.store, env };
+  return { text: env === 'prod' ? one.slug : `${one.slug}/${env}`, slug: one.slug, env };
+}
+
 export const lagOf = (target: TargetStatus): number => target.lag_seconds ?? target.lagSeconds ?? 0;
 
 // lagText is how far behind, as short as can be read at a glance.
@@ -167,6 +198,16 @@ export interface Drill {
   actor: string;
 }
 
+// KeptReport is a signed report of a period, as it is listed.
+export interface KeptReport {
+  id: string;
+  made: string;
+  by: string;
+  from: string;
+  until: string;
+  drills: number;
+}
+
 // Standing is where one store is with one target.
 export interface Standing {
   store: string;
@@ -181,10 +222,11 @@ export interface Standing {
 }
 
 // verdict is a drill in one word. Whole, but a goal was missed, is a warning.
-export function verdict(drill: Drill): { text: string; tone: Tone } {
-  if (!drill.ok) return { text: 'failed', tone: 'danger' };
-  if (drill.rto_met === false || drill.rpo_met === false) return { text: 'goal missed', tone: 'warn' };
-  return { text: 'passed', tone: 'ok' };
+export const verdict = (drill: Drill) => verdictOf(drill.ok, drill.rto_met === false || drill.rpo_met === false);
+
+export function verdictOf(ok: boolean, missed: boolean): { text: string; tone: Tone } {
+  if (!ok) return { text: 'failed', tone: 'danger' };
+  return missed ? { text: 'goal missed', tone: 'warn' } : { text: 'passed', tone: 'ok' };
 }
 
 // milliseconds in words.

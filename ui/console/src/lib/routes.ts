@@ -41,6 +41,12 @@ export function match(pathname: string): Match | undefined {
   return undefined;
 }
 
+// ofStore takes a store's name, slug or slug/env, apart.
+export function ofStore(name: string): Params {
+  const [slug = '', env = 'prod'] = name.split('/');
+  return { slug, env };
+}
+
 export function href(name: RouteName, params: Params = {}): string {
   return table[name].replace(/\{(\w+)\}/g, (_, key: string) => encodeURIComponent(params[key] ?? ''));
 }

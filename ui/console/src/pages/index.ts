@@ -9,6 +9,7 @@ import Operation from './Operation.svelte';
 import Operations from './Operations.svelte';
 import Operators from './Operators.svelte';
 import Profile from './Profile.svelte';
+import Shipping from './Shipping.svelte';
 import Store from './Store.svelte';
 import Targets from './Targets.svelte';
 import Tenants from './Tenants.svelte';
@@ -29,6 +30,7 @@ export const pages: Partial<Record<RouteName, Component>> = {
   danger: Store,
   operations: Operations,
   operation: Operation,
+  shipping: Shipping,
   targets: Targets,
   drills: Drills,
   health: Health,
