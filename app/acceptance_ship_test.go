@@ -92,8 +92,13 @@ type shipStatus struct {
 // newest sequence on the first.
 func (s *server) shipped(operator *rest, tenant string, after int64) int64 {
 	s.t.Helper()
+	return s.shippedWithin(time.Minute, operator, tenant, after)
+}
+
+func (s *server) shippedWithin(patience time.Duration, operator *rest, tenant string, after int64) int64 {
+	s.t.Helper()
 	var st shipStatus
-	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		st = shipStatus{}
 		if r := operator.call("GET", "/api/v1/stores/"+tenant+"/prod/snapshots/status", nil); json.Unmarshal(r.body, &st) != nil || r.status != 200 {
 			s.t.Fatal(r)
@@ -178,7 +183,7 @@ func TestIdleCostsNothing(t *testing.T) {
 	}
 	s.must("target", "add", "offsite", b.url())
 	for i := range stores {
-		s.shipped(operator, fmt.Sprintf("t%04d", i), 0)
+		s.shippedWithin(time.Minute+time.Duration(stores)*time.Second, operator, fmt.Sprintf("t%04d", i), 0)
 	}
 	busy := []*rest{s.filled("busy-a", 1), s.filled("busy-b", 1)}
 	s.shipped(operator, "busy-a", 0)
