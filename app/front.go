@@ -49,7 +49,7 @@ func (nobody) Resolve(context.Context, string, string) (data.StoreID, error) {
 
 // unsealed shows the house.
 func (f *front) unsealed(h *house) {
-	f.face.Store(&face{api: h.router.Handler(), tenants: h.tenants, tenant: h.serveTenant, studio: h.serveStudio})
+	f.face.Store(&face{api: h.control(), tenants: h.tenants, tenant: h.serveTenant, studio: h.serveStudio})
 	f.move()
 }
 

@@ -15,6 +15,7 @@ import (
 	"holdfast/app/drill"
 	"holdfast/app/identity"
 	"holdfast/app/recovery"
+	"holdfast/app/review"
 	"holdfast/app/studio"
 	"holdfast/app/tenant"
 	"holdfast/data"
@@ -38,6 +39,7 @@ type house struct {
 	recovery   *recovery.Service
 	custody    *custody.Service
 	drills     *drill.Service
+	reviews    *review.Service
 	rekeys     *rekeys
 	scrubs     *scrubs
 	disposal   *disposal.Service
@@ -158,6 +160,7 @@ func (h *house) startClock(logger *slog.Logger, now func() time.Time) {
 	h.clock.every(time.Minute, "sessions and links", func(ctx context.Context, _ time.Time) error { return h.identity.Sweep(ctx) })
 	h.clock.every(10*time.Minute, "keys that are to be replaced", h.rekeys.Sweep)
 	h.clock.every(scrubTick, "scrub", h.scrubs.Sweep)
+	h.clock.every(10*time.Minute, "access reviews", h.reviews.Sweep)
 	h.clock.every(drill.Tick, "drills", h.drills.Sweep)
 	h.clock.every(time.Hour, "vault garbage", func(ctx context.Context, _ time.Time) error { return h.vault.Collect(ctx) })
 	h.clock.start()

@@ -39,6 +39,8 @@ const (
 	CustodyManage     Permission = "custody.manage"
 	DrillRun          Permission = "drill.run"
 	DoctorRead        Permission = "doctor.read"
+	ReviewRead        Permission = "review.read"
+	ReviewManage      Permission = "review.manage"
 )
 
 // Where a permission has a meaning.
@@ -88,6 +90,8 @@ func Catalogue() []Named {
 		{CustodyRead, OnAppliance, "See the slots, keys and copies that guard the root key."},
 		{CustodyManage, OnAppliance, "Change slots, rotate keys, keep and purge copies of the keyring."},
 		{DoctorRead, OnAppliance, "See what is misconfigured, insecure or failing on this appliance."},
+		{ReviewRead, OnTenant, "See access reviews, what they decided, and their signed reports."},
+		{ReviewManage, OnTenant, "Begin access reviews, and confirm or revoke what others hold."},
 	}
 }
 

@@ -16,6 +16,9 @@ const FreshFor = 10 * time.Minute
 // Assure decides whether the request's session meets the assurance. A person
 // without a second factor is asked for the password again, which is all there is.
 func (s *Service) Assure(r *http.Request, actor data.Actor, want api.Assurance) error {
+	if actor.Kind == data.Key && want.StepsUp() { // a program has no factor to show
+		return api.ErrForbidden
+	}
 	if actor.Kind != data.Person || want == api.Bare {
 		return nil
 	}

@@ -19,6 +19,9 @@ func (s *Service) Authorize(ctx context.Context, actor data.Actor, p api.Permiss
 	if p == api.Public {
 		return nil
 	}
+	if actor.Kind == data.Key {
+		return s.authorizeKey(ctx, actor.ID, p, scope)
+	}
 	st, err := s.actorStanding(ctx, actor)
 	if err != nil || p == api.Signed {
 		return err
@@ -43,6 +46,9 @@ func orForbidden(ok bool) error {
 
 // Reach tells where the actor holds the permission, for lists that show only that.
 func (s *Service) Reach(ctx context.Context, actor data.Actor, p api.Permission) (api.Reach, error) {
+	if actor.Kind == data.Key {
+		return s.reachOfKey(ctx, actor.ID, p)
+	}
 	st, err := s.actorStanding(ctx, actor)
 	if err != nil {
 		return api.Reach{}, err

@@ -66,7 +66,8 @@ type Service struct {
 	accounts *backoff
 	origins  *backoff
 	asked    *backoff
-	setup    sync.Mutex // one setup at a time
+	setup    sync.Mutex   // one setup at a time
+	warned   atomic.Int64 // when keys were last looked through for warnings, in milliseconds
 }
 
 // New checks the configuration and brings the tables up to date.
@@ -86,7 +87,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	for _, m := range []struct {
 		room  string
 		steps []system.Migration
-	}{{"identity-sign-in", signInMigrations}, {"access", accessMigrations}} {
+	}{{"identity-sign-in", signInMigrations}, {"access", accessMigrations}, {"identity-keys", keyMigrations}} {
 		if err := c.DB.Migrate(ctx, m.room, m.steps); err != nil {
 			return nil, fmt.Errorf("new identity: %w", err)
 		}
@@ -111,7 +112,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 	s.asked.sweep()
 	s.sessions.sweep()
 	s.pending.sweep()
-	return errors.Join(s.saveLastUsed(ctx), s.dropSetupLinks(ctx), s.dropSignIns(ctx))
+	return errors.Join(s.saveLastUsed(ctx), s.sweepKeys(ctx), s.dropSetupLinks(ctx), s.dropSignIns(ctx))
 }
 
 // Close stores what Sweep would.

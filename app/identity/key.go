@@ -8,31 +8,39 @@ import (
 	"strings"
 )
 
-// A key reads "hfk_", an id of 15, a secret of 40, and a checksum of 6 characters.
-// The checksum tells a mistyped key from a wrong one without a look-up, and lets
+// A key reads "hfk_" (of a store) or "hfa_" (of the control plane), an id of 15, a
+// secret of 40, and a checksum of 6 characters. The checksum tells a mistyped key from a wrong one without a look-up, and lets
 // scanners of leaked secrets know one when they see it.
 const (
-	keyPrefix   = "hfk_"
-	keyIDLen    = 15
-	secretLen   = 40 // base62: 238 bits
-	checksumLen = 6
-	keyLen      = len(keyPrefix) + keyIDLen + secretLen + checksumLen
+	keyPrefix       = "hfk_"
+	appliancePrefix = "hfa_"
+	keyIDLen        = 15
+	secretLen       = 40 // base62: 238 bits
+	checksumLen     = 6
+	keyLen          = len(keyPrefix) + keyIDLen + secretLen + checksumLen
 )
+
+// StoreKeyPrefix begins the keys of stores.
+const StoreKeyPrefix = keyPrefix
 
 const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 // ErrKeyFormat is a string that no key can be.
 var ErrKeyFormat = errors.New("not an API key")
 
-// formatKey is the whole key.
-func formatKey(id, secret string) string {
+// formatKey is the whole key of a store.
+func formatKey(id, secret string) string { return formatAs(keyPrefix, id, secret) }
+
+func formatAs(prefix, id, secret string) string {
 	body := id + secret
-	return keyPrefix + body + checksum(body)
+	return prefix + body + checksum(body)
 }
 
-// parseKey takes a key apart. ErrKeyFormat.
-func parseKey(raw string) (id, secret string, err error) {
-	body, ok := strings.CutPrefix(raw, keyPrefix)
+// parseKey takes a store's key apart. ErrKeyFormat.
+func parseKey(raw string) (id, secret string, err error) { return parseAs(keyPrefix, raw) }
+
+func parseAs(prefix, raw string) (id, secret string, err error) {
+	body, ok := strings.CutPrefix(raw, prefix)
 	if !ok || len(raw) != keyLen {
 		return "", "", ErrKeyFormat
 	}
@@ -77,7 +85,7 @@ func KeyFromRequest(r *http.Request) string {
 	if scheme, rest, ok := strings.Cut(auth, " "); ok && strings.EqualFold(scheme, "bearer") {
 		auth = strings.TrimSpace(rest)
 	}
-	if strings.HasPrefix(auth, keyPrefix) {
+	if strings.HasPrefix(auth, keyPrefix) || strings.HasPrefix(auth, appliancePrefix) {
 		return auth
 	}
 	return r.Header.Get("X-API-Key")

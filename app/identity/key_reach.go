@@ -67,13 +67,22 @@ func (r keyRow) shownCollections() ([]string, error) {
 
 // detail is what the log tells of a new key: how far it reaches, and how long.
 func (r keyRow) detail() map[string]string {
-	reach := "all"
-	if r.Collections != "[]" {
-		reach = r.Names
+	detail := map[string]string{"name": r.Name, "scope": r.Scope, "addresses": orWord(r.Addresses, "any"), "expires": fromMillis(r.Expires).Format(time.RFC3339)}
+	if r.Scope == string(ScopeControl) {
+		detail["permissions"] = r.Permissions
+	} else {
+		detail["collections"] = "all"
+		if r.Collections != "[]" {
+			detail["collections"] = r.Names
+		}
 	}
-	from := "any"
-	if r.Addresses != "[]" {
-		from = r.Addresses
+	return detail
+}
+
+// orWord says an empty JSON list with a word.
+func orWord(list, word string) string {
+	if list == "[]" {
+		return word
 	}
-	return map[string]string{"name": r.Name, "scope": r.Scope, "collections": reach, "addresses": from, "expires": fromMillis(r.Expires).Format(time.RFC3339)}
+	return list
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,38 +22,84 @@ import (
 type Key struct {
 	ID          string     `json:"id"`
 	Name        string     `json:"name"`
-	Scope       Scope      `json:"scope" enum:"read,write,admin"`
+	Scope       Scope      `json:"scope" enum:"read,write,admin,snapshot,control"`
 	Collections []string   `json:"collections" doc:"names when the key was made; empty: all"`
 	Addresses   []string   `json:"addresses" doc:"addresses and networks that it is valid from; empty: any"`
 	Created     time.Time  `json:"created"`
+	CreatedBy   string     `json:"createdBy"`
 	Expires     time.Time  `json:"expires"`
+	Warning     int        `json:"warning,omitempty" doc:"it ends within so many days, and nothing follows it"`
 	LastUsed    *time.Time `json:"lastUsed"`
-	State       string     `json:"state" enum:"active,expired,revoked"`
+	LastAddress string     `json:"lastAddress,omitempty" doc:"where it was last used from"`
+	State       string     `json:"state" enum:"active,expired,revoked,disabled"`
+	Rate        int        `json:"rate" doc:"requests a minute"`
 	Hint        string     `json:"hint" doc:"how the key begins"`
+	Predecessor string     `json:"predecessor,omitempty" doc:"id of the key that this one follows"`
+	Successor   string     `json:"successor,omitempty" doc:"id of the key that follows; this one goes on until it expires"`
 	Key         string     `json:"key,omitempty" doc:"the whole key, only when it was just made"`
+
+	Permissions []api.Permission `json:"permissions,omitempty" doc:"of a key of the control plane"`
 }
 
 // KeyRequest asks for a key.
 type KeyRequest struct {
 	Name        string   `json:"name"`
-	Scope       Scope    `json:"scope" enum:"read,write,admin"`
+	Scope       Scope    `json:"scope" enum:"read,write,admin,snapshot"`
 	Collections []string `json:"collections,omitempty" doc:"ids or names; left out: all"`
 	Addresses   []string `json:"addresses,omitempty" doc:"addresses or networks that it is valid from; left out: any"`
 	Expires     string   `json:"expires,omitempty" doc:"from now: 90d, 12h; 90d when left out"`
+	Rate        int      `json:"rate,omitempty" doc:"requests a minute; 600000 when left out"`
 }
 
 func (s *Service) keyRoutes() []api.Route {
 	const path = "/api/v1/stores/{slug}/{env}/keys"
 	route := api.Route{Permission: api.KeyManage, Scope: s.storeScope}
-	list, create, revoke := route, route, route
+	list, create, revoke, rotate, enable := route, route, route, route, route
 	list.Method, list.Path, list.Summary, list.Paged = http.MethodGet, path, "List a store's API keys", true
-	list.Response, list.Handler = api.Page[Key]{}, s.serveKeys
+	list.Response, list.Handler = api.Page[Key]{}, s.ofStore(s.serveKeys)
 	create.Method, create.Path, create.Summary = http.MethodPost, path, "Make an API key; it is shown only in this answer"
 	create.Request, create.Response, create.Status, create.Handler = KeyRequest{}, Key{}, http.StatusCreated, s.serveNewKey
 	revoke.Method, revoke.Path, revoke.Summary = http.MethodDelete, path+"/{id}", "Revoke an API key at once"
 	create.Assurance = api.Fresh
-	revoke.Handler = s.serveRevokeKey
-	return []api.Route{list, create, revoke}
+	revoke.Handler = s.ofStore(s.serveRevokeKey)
+	rotate.Method, rotate.Path, rotate.Summary, rotate.Assurance = http.MethodPost, path+"/{id}/rotate", "Make a key that follows this one, which goes on for the overlap; shown only in this answer", api.Fresh
+	rotate.Request, rotate.Response, rotate.Status, rotate.Handler = Rotation{}, Key{}, http.StatusCreated, s.ofStore(s.serveRotateKey)
+	enable.Method, enable.Path, enable.Summary, enable.Assurance = http.MethodPost, path+"/{id}/enable", "Bring back a key that was disabled", api.Fresh
+	enable.Handler = s.ofStore(s.serveEnableKey)
+	return append([]api.Route{list, create, revoke, rotate, enable}, s.controlKeyRoutes()...)
+}
+
+// controlKeyRoutes are those of the control plane's keys.
+func (s *Service) controlKeyRoutes() []api.Route {
+	const path = "/api/v1/api-keys"
+	return []api.Route{
+		{Method: http.MethodGet, Path: path, Permission: api.OperatorRead, Paged: true, Summary: "List the control plane's API keys",
+			Response: api.Page[Key]{}, Handler: ofControl(s.serveKeys)},
+		{Method: http.MethodPost, Path: path, Permission: api.OperatorManage, Assurance: api.Fresh, Summary: "Make an API key for automation; it is shown only in this answer",
+			Request: ControlKeyRequest{}, Response: Key{}, Status: http.StatusCreated, Handler: s.serveNewControlKey},
+		{Method: http.MethodDelete, Path: path + "/{id}", Permission: api.OperatorManage, Summary: "Revoke a key of the control plane at once", Handler: ofControl(s.serveRevokeKey)},
+		{Method: http.MethodPost, Path: path + "/{id}/rotate", Permission: api.OperatorManage, Assurance: api.Fresh, Summary: "Make a key of the control plane that follows this one, which goes on for the overlap",
+			Request: Rotation{}, Response: Key{}, Status: http.StatusCreated, Handler: ofControl(s.serveRotateKey)},
+		{Method: http.MethodPost, Path: path + "/{id}/enable", Permission: api.OperatorManage, Assurance: api.Fresh, Summary: "Bring back a key of the control plane that was disabled", Handler: ofControl(s.serveEnableKey)},
+	}
+}
+
+// keyHandler serves keys of one store, "" being the control plane.
+type keyHandler func(w http.ResponseWriter, r *http.Request, store string) error
+
+// ofStore serves the keys of the path's store.
+func (s *Service) ofStore(serve keyHandler) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		id, err := s.store(r)
+		if err != nil {
+			return err
+		}
+		return serve(w, r, id.String())
+	}
+}
+
+func ofControl(serve keyHandler) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error { return serve(w, r, "") }
 }
 
 func (s *Service) store(r *http.Request) (data.StoreID, error) {
@@ -92,12 +139,18 @@ func (s *Service) serveNewKey(w http.ResponseWriter, r *http.Request) error {
 func (in KeyRequest) check() (NewKey, error) {
 	var wrong []api.FieldError
 	add := func(field, message string) { wrong = append(wrong, api.FieldError{Field: field, Message: message}) }
-	n := NewKey{Name: strings.TrimSpace(in.Name), Scope: in.Scope, Collections: in.Collections, Addresses: in.Addresses}
+	n := NewKey{Name: strings.TrimSpace(in.Name), Scope: in.Scope, Collections: in.Collections, Addresses: in.Addresses, Rate: in.Rate}
 	if n.Name == "" || utf8.RuneCountInString(n.Name) > 100 {
 		add("name", "1 to 100 characters")
 	}
-	if n.Scope != ScopeRead && n.Scope != ScopeWrite && n.Scope != ScopeAdmin {
-		add("scope", "want read, write or admin")
+	if !slices.Contains([]Scope{ScopeRead, ScopeWrite, ScopeAdmin, ScopeSnapshot}, n.Scope) {
+		add("scope", "want read, write, admin or snapshot")
+	}
+	if n.Scope == ScopeSnapshot && len(in.Collections) > 0 {
+		add("collections", "a snapshot has all of them; leave it out")
+	}
+	if in.Rate < 0 || in.Rate > MaxKeyRate {
+		add("rate", fmt.Sprintf("1 to %d requests a minute", MaxKeyRate))
 	}
 	if message := checkCollections(in.Collections); message != "" {
 		add("collections", message)
@@ -150,22 +203,37 @@ func parseLife(s string) (time.Duration, error) {
 	return time.Duration(n) * unit, nil
 }
 
-func (s *Service) serveRevokeKey(w http.ResponseWriter, r *http.Request) error {
-	store, err := s.store(r)
-	if err != nil {
-		return err
-	}
-	if err := s.RevokeKey(r.Context(), store, r.PathValue("id")); err != nil {
+func (s *Service) serveRevokeKey(w http.ResponseWriter, r *http.Request, store string) error {
+	if err := s.revokeKey(r.Context(), store, r.PathValue("id")); err != nil {
 		return err
 	}
 	return api.NoContent(w)
 }
 
-func (s *Service) serveKeys(w http.ResponseWriter, r *http.Request) error {
-	store, err := s.store(r)
+func (s *Service) serveRotateKey(w http.ResponseWriter, r *http.Request, store string) error {
+	var in Rotation
+	if err := api.Read(r, &in); err != nil {
+		return err
+	}
+	overlap, life, err := in.check()
 	if err != nil {
 		return err
 	}
+	made, err := s.RotateKey(r.Context(), store, r.PathValue("id"), overlap, life)
+	if err != nil {
+		return err
+	}
+	return api.Respond(w, http.StatusCreated, made)
+}
+
+func (s *Service) serveEnableKey(w http.ResponseWriter, r *http.Request, store string) error {
+	if err := s.EnableKey(r.Context(), store, r.PathValue("id")); err != nil {
+		return err
+	}
+	return api.NoContent(w)
+}
+
+func (s *Service) serveKeys(w http.ResponseWriter, r *http.Request, store string) error {
 	page, err := api.ReadPage(r)
 	if err != nil {
 		return err
@@ -177,12 +245,38 @@ func (s *Service) serveKeys(w http.ResponseWriter, r *http.Request) error {
 	return api.Respond(w, http.StatusOK, list)
 }
 
+// ControlKeyRequest asks for a key of the control plane.
+type ControlKeyRequest struct {
+	Name        string           `json:"name"`
+	Permissions []api.Permission `json:"permissions" doc:"none that reaches records, that says who may what, or that the maker does not have"`
+	Addresses   []string         `json:"addresses,omitempty" doc:"addresses or networks that it is valid from; left out: any"`
+	Expires     string           `json:"expires,omitempty" doc:"from now: 90d, 12h; 90d when left out"`
+	Rate        int              `json:"rate,omitempty" doc:"requests a minute; 600000 when left out"`
+}
+
+func (s *Service) serveNewControlKey(w http.ResponseWriter, r *http.Request) error {
+	var in ControlKeyRequest
+	if err := api.Read(r, &in); err != nil {
+		return err
+	}
+	n, err := KeyRequest{Name: in.Name, Scope: ScopeSnapshot, Addresses: in.Addresses, Expires: in.Expires, Rate: in.Rate}.check()
+	if err != nil {
+		return err
+	}
+	n.Permissions = in.Permissions
+	made, err := s.CreateControlKey(r.Context(), n)
+	if err != nil {
+		return err
+	}
+	return api.Respond(w, http.StatusCreated, made)
+}
+
 // keyOrder maps what a list may be sorted by to the column.
 var keyOrder = map[string]string{
 	"": "created DESC, id", "name": "name", "scope": "scope", "created": "created", "expires": "expires", "lastUsed": "last_used",
 }
 
-func (s *Service) listKeys(ctx context.Context, store data.StoreID, page api.Paging) (api.Page[Key], error) {
+func (s *Service) listKeys(ctx context.Context, store string, page api.Paging) (api.Page[Key], error) {
 	order, err := orderBy(keyOrder, page.Sort)
 	if err != nil {
 		return api.Page[Key]{}, err
@@ -191,11 +285,11 @@ func (s *Service) listKeys(ctx context.Context, store data.StoreID, page api.Pag
 	var rows []keyRow
 	var total int
 	err = s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
-		if err := tx.GetContext(ctx, &total, `SELECT count(*)`+where, store.String(), page.Filter); err != nil {
+		if err := tx.GetContext(ctx, &total, `SELECT count(*)`+where, store, page.Filter); err != nil {
 			return err
 		}
 		return tx.SelectContext(ctx, &rows, `SELECT `+keyColumns+where+order+` LIMIT ? OFFSET ?`,
-			store.String(), page.Filter, page.PerPage, page.Offset())
+			store, page.Filter, page.PerPage, page.Offset())
 	})
 	if err != nil {
 		return api.Page[Key]{}, fmt.Errorf("list keys: %w", err)
@@ -211,8 +305,10 @@ func (s *Service) listKeys(ctx context.Context, store data.StoreID, page api.Pag
 
 // shown is a key with its last use, which may not be in the table yet.
 func (s *Service) shown(row keyRow) (Key, error) {
-	if at, ok := s.keys.used.Load(row.ID); ok {
-		row.LastUsed = max(row.LastUsed, at.(int64))
+	if m, ok := s.keys.meters.Load(row.ID); ok {
+		if at, address := m.(*meter).last(); at > row.LastUsed {
+			row.LastUsed, row.LastAddress = at, address
+		}
 	}
 	return row.key(s.now())
 }
@@ -223,12 +319,23 @@ func (r keyRow) key(now time.Time) (Key, error) {
 	if addresses == nil {
 		addresses = []string{}
 	}
+	allowed, e2 := r.permissionList()
 	return Key{
-		Addresses: addresses,
-		ID:        r.ID, Name: r.Name, Scope: Scope(r.Scope), Collections: list, Hint: r.Hint, State: r.state(now),
-		Created: fromMillis(r.Created), Expires: fromMillis(r.Expires), LastUsed: moment(r.LastUsed),
-	}, errors.Join(err, e)
+		Addresses: addresses, Permissions: allowed, Rate: r.rate(), CreatedBy: r.CreatedBy,
+		ID: r.ID, Name: r.Name, Scope: Scope(r.Scope), Collections: list, Hint: r.Hint, State: r.state(now),
+		Created: fromMillis(r.Created), Expires: fromMillis(r.Expires), Warning: r.warning(now), LastUsed: moment(r.LastUsed), LastAddress: r.LastAddress,
+		Predecessor: r.Predecessor, Successor: r.Successor,
+	}, errors.Join(err, e, e2)
 }
+
+func (r keyRow) rate() int {
+	if r.Rate == 0 {
+		return DefaultKeyRate
+	}
+	return r.Rate
+}
+
+const keyDisabled = "disabled"
 
 func (r keyRow) state(now time.Time) string {
 	switch {
@@ -236,6 +343,8 @@ func (r keyRow) state(now time.Time) string {
 		return "revoked"
 	case millis(now) >= r.Expires:
 		return "expired"
+	case r.Disabled != 0:
+		return keyDisabled
 	}
 	return active
 }

@@ -121,7 +121,7 @@ func TestKeyHoldsIdsAndShowsNames(t *testing.T) {
 		_, err := tx.Exec(`UPDATE api_keys SET names = '[]', collections = '["old"]'`)
 		return err
 	}))
-	page, err := h.listKeys(bg, acme, api.Paging{Page: 1, PerPage: 10})
+	page, err := h.listKeys(bg, acme.String(), api.Paging{Page: 1, PerPage: 10})
 	must(t, err)
 	equal(t, "an old key", strings.Join(page.Items[0].Collections, ","), "old")
 }
@@ -229,7 +229,7 @@ func TestLastUsedIsKept(t *testing.T) {
 	h := newHouse(t)
 	k := h.key(acme, NewKey{})
 	list := func() Key {
-		page, err := h.listKeys(bg, acme, api.Paging{Page: 1, PerPage: 10})
+		page, err := h.listKeys(bg, acme.String(), api.Paging{Page: 1, PerPage: 10})
 		must(t, err)
 		return page.Items[0]
 	}
@@ -321,7 +321,7 @@ func TestKeyThatCannotBeRecordedIsNotMade(t *testing.T) {
 	if _, err := h.CreateKey(bg, acme, NewKey{Name: "x", Scope: ScopeRead}); err == nil {
 		t.Fatal("made")
 	}
-	page, err := h.listKeys(bg, acme, api.Paging{Page: 1, PerPage: 10})
+	page, err := h.listKeys(bg, acme.String(), api.Paging{Page: 1, PerPage: 10})
 	must(t, err)
 	equal(t, "keys", page.Total, 0)
 }

@@ -35,6 +35,14 @@ var matrix = map[string]struct{ guest, stranger, member, owner int }{
 	"GET /api/v1/stores/{slug}/{env}/keys":         {401, 403, 200, 200},
 	"POST /api/v1/stores/{slug}/{env}/keys":        {401, 403, 422, 422},
 	"DELETE /api/v1/stores/{slug}/{env}/keys/{id}": {401, 403, 404, 404},
+
+	"POST /api/v1/stores/{slug}/{env}/keys/{id}/rotate": {401, 403, 404, 404},
+	"POST /api/v1/stores/{slug}/{env}/keys/{id}/enable": {401, 403, 404, 404},
+	"GET /api/v1/api-keys":                              {401, 403, 403, 200},
+	"POST /api/v1/api-keys":                             {401, 403, 403, 422},
+	"DELETE /api/v1/api-keys/{id}":                      {401, 403, 403, 404},
+	"POST /api/v1/api-keys/{id}/rotate":                 {401, 403, 403, 404},
+	"POST /api/v1/api-keys/{id}/enable":                 {401, 403, 403, 404},
 }
 
 func TestEveryRouteWithEveryCaller(t *testing.T) {

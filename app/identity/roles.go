@@ -27,21 +27,21 @@ func BuiltinRoles() []Role {
 	return []Role{
 		{Name: Owner, Where: api.OnAppliance, About: "Runs the appliance and may all on it.", Allow: all(onAppliance)},
 		{Name: "admin", Where: api.OnAppliance, About: "Runs tenants, targets and snapshots day by day.",
-			Allow: without(all(onAppliance), api.OperatorManage, api.CustodyManage)},
+			Allow: without(all(onAppliance), api.OperatorManage, api.CustodyManage, api.ReviewManage)},
 		{Name: "support", Where: api.OnAppliance, About: "Helps tenants: sees how they are, never their records.",
 			Allow: []api.Permission{api.TenantRead, api.MemberRead, api.SnapshotRead, api.TargetRead, api.OperationRead}},
 		{Name: "security", Where: api.OnAppliance, About: "Watches who may what and reads the logs.",
 			Allow: []api.Permission{api.OperatorRead, api.MemberRead, api.TenantRead,
-				api.SnapshotRead, api.TargetRead, api.AuditRead, api.OperationRead, api.DisposalRead, api.CustodyRead, api.DoctorRead}},
+				api.SnapshotRead, api.TargetRead, api.AuditRead, api.OperationRead, api.DisposalRead, api.CustodyRead, api.DoctorRead, api.ReviewRead}},
 		{Name: "auditor", Where: api.OnAppliance, About: "Reads what is kept as evidence and changes nothing.",
 			Allow: []api.Permission{api.OperatorRead, api.MemberRead, api.TenantRead, api.SnapshotRead,
-				api.TargetRead, api.AuditRead, api.OperationRead, api.DisposalRead, api.CustodyRead, api.DoctorRead}},
+				api.TargetRead, api.AuditRead, api.OperationRead, api.DisposalRead, api.CustodyRead, api.DoctorRead, api.ReviewRead}},
 		{Name: "billing", Where: api.OnAppliance, About: "Sees which tenants there are and how large they are.",
 			Allow: []api.Permission{api.TenantRead}},
 
 		{Name: Owner, Where: api.OnTenant, About: "Answers for the tenant and may all in it.", Allow: all(onTenant)},
 		{Name: "admin", Where: api.OnTenant, About: "Runs the tenant: people, keys, data, restores.",
-			Allow: without(all(onTenant), api.TenantDelete)},
+			Allow: without(all(onTenant), api.TenantDelete, api.ReviewManage)},
 		{Name: "developer", Where: api.OnTenant, About: "Builds on the tenant's data: collections, records, keys.",
 			Allow: []api.Permission{api.MemberRead, api.TenantRead, api.EnvironmentCreate, api.DataRead, api.DataExport, api.DataWrite,
 				api.SchemaManage, api.KeyManage, api.SnapshotRead, api.SnapshotCreate, api.TargetRead, api.OperationRead, api.OperationCancel, api.StudioOpen}},
@@ -50,7 +50,7 @@ func BuiltinRoles() []Role {
 		{Name: "viewer", Where: api.OnTenant, About: "Reads records.",
 			Allow: []api.Permission{api.TenantRead, api.DataRead}},
 		{Name: "auditor", Where: api.OnTenant, About: "Reads logs and members, no records.",
-			Allow: []api.Permission{api.MemberRead, api.TenantRead, api.SnapshotRead, api.AuditRead, api.OperationRead}},
+			Allow: []api.Permission{api.MemberRead, api.TenantRead, api.SnapshotRead, api.AuditRead, api.OperationRead, api.ReviewRead}},
 	}
 }
 

@@ -133,12 +133,13 @@ func (s *Service) signIn(w http.ResponseWriter, r *http.Request, p Person, m Met
 }
 
 // AuthenticateRequest tells who sent a request to the base host: the person of
-// its session, or a guest. API keys belong to tenants' hosts and are refused
-// here, so that nobody takes one for working.
+// its session, an API key of the control plane (or of a store's snapshots), or a
+// guest. Other keys belong to tenants' hosts and are refused here, so that nobody
+// takes one for working.
 func (s *Service) AuthenticateRequest(r *http.Request) (data.Actor, error) {
 	guest := data.Actor{Kind: data.Guest}
-	if KeyFromRequest(r) != "" {
-		return guest, unauthenticated("key-here", "API keys work on a tenant's own host, not here.")
+	if raw := KeyFromRequest(r); raw != "" {
+		return s.keyHere(r, raw)
 	}
 	token := s.token(r)
 	if token == "" {
