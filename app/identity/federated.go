@@ -1,0 +1,356 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jmoiron/sqlx"
+
+	"holdfast/app/api"
+	"holdfast/data"
+	"holdfast/data/system"
+)
+
+// How somebody showed who they are through an identity provider.
+const (
+	BySSO       Method = "sso"     // no more is known
+	BySSOStrong Method = "sso+mfa" // a provider that is trusted in this saw a second factor
+)
+
+// federated says that a session or a step began at an identity provider.
+func (m Method) federated() bool { return m == BySSO || strings.HasPrefix(string(m), string(BySSO)+"+") }
+
+// after is what a second factor makes of the first thing that was shown.
+func (m Method) after(first Method) Method {
+	if second, ok := strings.CutPrefix(string(m), string(ByPassword)+"+"); ok && first.federated() {
+		return BySSO + "+" + Method(second)
+	}
+	return m
+}
+
+// Federation is what identity asks of single sign-on. Safe for concurrent use.
+type Federation interface {
+	// Only says whether a scope (Appliance or a tenant's id) lets people in through an
+	// identity provider only.
+	Only(scope string) bool
+	// Linked says whether a person has an account at an identity provider.
+	Linked(ctx context.Context, person string) (bool, error)
+	// StepUps are the providers where a person can sign in again.
+	StepUps(ctx context.Context, person string) ([]StepUpProvider, error)
+}
+
+// StepUpProvider is an identity provider that can be made to ask again.
+type StepUpProvider struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+// alone is a house without single sign-on.
+type alone struct{}
+
+func (alone) Only(string) bool                                          { return false }
+func (alone) Linked(context.Context, string) (bool, error)              { return false, nil }
+func (alone) StepUps(context.Context, string) ([]StepUpProvider, error) { return nil, nil }
+
+// Federated is what an identity provider vouches for.
+type Federated struct {
+	Person   string
+	Provider string
+	Strong   bool      // a second factor was shown there, by the word of one that is trusted in this
+	Fresh    time.Time // when a factor was shown there
+}
+
+func (f Federated) method() Method {
+	if f.Strong {
+		return BySSOStrong
+	}
+	return BySSO
+}
+
+// SignInFederated starts a session for whom a provider vouches, or asks for their own
+// second factor as after a password. It gives what is to be answered: Me or a
+// PendingSignIn.
+func (s *Service) SignInFederated(w http.ResponseWriter, r *http.Request, f Federated) (any, error) {
+	row, err := s.personByID(r.Context(), f.Person)
+	if err != nil {
+		return nil, err
+	}
+	if row.State != active {
+		return nil, s.signInFailed(r.Context(), row.ID, f.method(), addressOf(r.RemoteAddr), errBadCredentials())
+	}
+	rows, err := s.factors(r.Context(), row.ID)
+	if err != nil {
+		return nil, err
+	}
+	if len(rows) > 0 && !f.Strong {
+		return s.pendFactor(w, r, row.person(), rows, BySSO)
+	}
+	if err := s.signInAt(w, r, row.person(), f.method(), f.Fresh); err != nil {
+		return nil, err
+	}
+	return s.me(r.Context(), data.Actor{Kind: data.Person, ID: row.ID})
+}
+
+// StepUpFederated makes the request's session fresh after its person signed in at the
+// provider again. Who has a second factor here shows that, unless the provider saw one.
+func (s *Service) StepUpFederated(w http.ResponseWriter, r *http.Request, f Federated) error {
+	rows, err := s.factors(r.Context(), f.Person)
+	if err != nil {
+		return err
+	}
+	if len(rows) > 0 && !f.Strong {
+		return api.Errorf(http.StatusForbidden, "factor-instead", "Show your passkey or authenticator app instead.").Because(api.ErrStepUp)
+	}
+	detail := map[string]string{"method": string(f.method()), "provider": f.Provider}
+	if err := s.record(r.Context(), "session.step-up", f.Person, api.OK, detail); err != nil {
+		return err
+	}
+	return s.renewThis(w, r, f.method())
+}
+
+// CameFederated says whether the request's session began at a provider.
+func (s *Service) CameFederated(r *http.Request) (bool, error) {
+	session, err := s.sessions.lookup(r.Context(), s.token(r))
+	if isNotFound(err) {
+		return false, nil
+	}
+	return session.Method.federated(), err
+}
+
+// Account is a person with where their roles are.
+type Account struct {
+	Person
+	Active bool
+	Scopes []string // Appliance or tenants' ids; of roles that are or are to come
+}
+
+// AccountByMail finds one by address, in any case. data.ErrNotFound.
+func (s *Service) AccountByMail(ctx context.Context, email string) (Account, error) {
+	email, ok := cleanEmail(email)
+	if !ok {
+		return Account{}, data.ErrNotFound
+	}
+	row, err := s.personByEmail(ctx, email)
+	if err != nil {
+		return Account{}, err
+	}
+	return s.account(ctx, row)
+}
+
+// AccountByID finds one. data.ErrNotFound.
+func (s *Service) AccountByID(ctx context.Context, id string) (Account, error) {
+	row, err := s.personByID(ctx, id)
+	if err != nil {
+		return Account{}, err
+	}
+	return s.account(ctx, row)
+}
+
+func (s *Service) account(ctx context.Context, row personRow) (Account, error) {
+	st, err := s.standing(ctx, row.ID)
+	return Account{Person: row.person(), Active: row.State == active, Scopes: st.scopes(s.now())}, err
+}
+
+// scopes are where there is a role now or later.
+func (st standing) scopes(now time.Time) []string {
+	seen, all := map[string]bool{}, []string{}
+	for _, g := range st.grants {
+		if (g.Until.IsZero() || now.Before(g.Until)) && !seen[g.Scope] {
+			seen[g.Scope] = true
+			all = append(all, g.Scope)
+		}
+	}
+	return all
+}
+
+// MakeFederated makes an account without a password, with a role. The giver is the
+// provider's settings, which somebody made who may give it.
+func (s *Service) MakeFederated(ctx context.Context, email, name, role, scope string) (Account, error) {
+	email, ok := cleanEmail(email)
+	if !ok {
+		return Account{}, api.InvalidField("email", "is not an e-mail address")
+	}
+	n := NewPerson{Email: email, Name: oneLine(name)}
+	if n.Name == "" {
+		n.Name = localPart(email)
+	}
+	id := system.NewID()
+	ctx = data.WithActor(ctx, data.Actor{Kind: data.System})
+	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error { return insertPerson(ctx, tx, id, n, "", millis(s.now())) })
+	if err != nil {
+		return Account{}, fmt.Errorf("make account: %w", err)
+	}
+	err = s.orUndo(ctx, s.record(ctx, "person.create", id, api.OK, map[string]string{"method": string(BySSO)}), `DELETE FROM persons WHERE id = ?`, id)
+	if err != nil {
+		return Account{}, err
+	}
+	if _, err := s.Grant(ctx, Grant{Person: id, Role: role, Scope: scope, Why: "first sign-in through single sign-on"}); err != nil {
+		return Account{}, err
+	}
+	return s.AccountByID(ctx, id)
+}
+
+// oneLine makes a name of what a stranger wrote.
+func oneLine(name string) string {
+	name = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r < ' ' || r == utf8.RuneError {
+			return -1
+		}
+		return r
+	}, name))
+	if runes := []rune(name); len(runes) > 100 {
+		name = string(runes[:100])
+	}
+	return name
+}
+
+// MayGive refuses a role that allows more than the context's actor may there.
+func (s *Service) MayGive(ctx context.Context, scope, role string) error {
+	return s.mayGive(ctx, scope, role)
+}
+
+// HasWayIn says whether a person has a password or a passkey to sign in with.
+func (s *Service) HasWayIn(ctx context.Context, person string) (bool, error) {
+	row, err := s.personByID(ctx, person)
+	if err != nil {
+		return false, err
+	}
+	only, err := s.onlyFederated(ctx, person)
+	if err != nil || only {
+		return false, err
+	}
+	rows, err := s.factors(ctx, person)
+	return row.Password != "" || len(ofKind(rows, kindPasskey)) > 0, err
+}
+
+// onlyFederated says whether a person comes in through an identity provider only: the
+// appliance wants it of everybody, or every tenant does where the person has a role.
+func (s *Service) onlyFederated(ctx context.Context, person string) (bool, error) {
+	if s.config.Federation.Only(Appliance) {
+		return true, nil
+	}
+	st, err := s.standing(ctx, person)
+	if err != nil {
+		return false, err
+	}
+	scopes := st.scopes(s.now())
+	for _, scope := range scopes {
+		if !s.config.Federation.Only(scope) {
+			return false, nil
+		}
+	}
+	return len(scopes) > 0, nil
+}
+
+// errSSOOnly refuses what would be another way in.
+func errSSOOnly() *api.Problem {
+	return api.Errorf(http.StatusForbidden, "sso-only", "Your account signs in through single sign-on only.").Because(api.ErrForbidden)
+}
+
+// notWithPassword refuses to give a person a password where none is to be.
+func (s *Service) notWithPassword(ctx context.Context, person string) error {
+	only, err := s.onlyFederated(ctx, person)
+	if err == nil && only {
+		err = errSSOOnly()
+	}
+	return err
+}
+
+// throughFederation refuses a tenant's things to a session that did not begin at a
+// provider, where the tenant wants that. Operators are the appliance's to rule.
+func (s *Service) throughFederation(r *http.Request, person string, session Session) error {
+	tenant := api.ScopeFrom(r.Context()).Tenant
+	if tenant == "" || tenant == api.AnyTenant || session.Method.federated() || !s.config.Federation.Only(tenant) {
+		return nil
+	}
+	st, err := s.standing(r.Context(), person)
+	if err != nil {
+		return err
+	}
+	for _, scope := range st.scopes(s.now()) {
+		if scope == Appliance {
+			return nil
+		}
+	}
+	return api.Errorf(http.StatusForbidden, "sso-required", "This tenant is open to single sign-on only. Sign out, and sign in through its identity provider.").Because(api.ErrForbidden)
+}
+
+// EnforceFederation takes the passwords of all who come in through a provider only, and
+// ends the sessions that they began otherwise. It asks nothing where no scope wants it.
+func (s *Service) EnforceFederation(ctx context.Context) error {
+	persons, err := s.idsOfPersons(ctx, `1 = 1`)
+	if err != nil {
+		return err
+	}
+	for _, id := range persons {
+		only, err := s.onlyFederated(ctx, id)
+		if err == nil && only {
+			err = errors.Join(s.dropPassword(ctx, id), s.endUnfederated(ctx, id))
+		}
+		if err != nil {
+			return fmt.Errorf("enforce single sign-on: %w", err)
+		}
+	}
+	return nil
+}
+
+// sweepPasswords takes those that came to be in between: somebody's last role
+// elsewhere ended.
+func (s *Service) sweepPasswords(ctx context.Context) error {
+	persons, err := s.idsOfPersons(ctx, `password != ''`)
+	for _, id := range persons {
+		only, e := s.onlyFederated(ctx, id)
+		if e == nil && only {
+			e = s.dropPassword(ctx, id)
+		}
+		err = errors.Join(err, e)
+	}
+	return err
+}
+
+func (s *Service) idsOfPersons(ctx context.Context, where string) (ids []string, err error) {
+	err = s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return tx.SelectContext(ctx, &ids, `SELECT id FROM persons WHERE `+where+` ORDER BY id`)
+	})
+	return ids, err
+}
+
+func (s *Service) dropPassword(ctx context.Context, person string) error {
+	row, err := s.personByID(ctx, person)
+	if err != nil || row.Password == "" {
+		return err
+	}
+	if err := s.record(ctx, "password.drop", person, api.OK, map[string]string{"why": "single sign-on only"}); err != nil {
+		return err
+	}
+	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE persons SET password = '', password_changed = ? WHERE id = ?`, millis(s.now()), person)
+		return err
+	})
+}
+
+func (s *Service) endUnfederated(ctx context.Context, person string) error {
+	all, err := s.sessions.of(ctx, person)
+	for _, found := range all {
+		if !found.Method.federated() {
+			if e := s.sessions.endByID(ctx, person, found.ID); e != nil && !isNotFound(e) {
+				err = errors.Join(err, e)
+			}
+		}
+	}
+	return err
+}
+
+// AddressOf is whom a request's address counts as.
+func AddressOf(r *http.Request) string { return addressOf(r.RemoteAddr) }
+
+// AdmitFrom counts an attempt to sign in against an address; a 429 after too many.
+func (s *Service) AdmitFrom(address string) error { return s.admit("", address) }
+
+// ForgiveFrom takes back one attempt that succeeded.
+func (s *Service) ForgiveFrom(address string) { s.origins.forgive(address) }
