@@ -15,7 +15,7 @@ type place struct {
 var routeWords = wordSet(`api collections records files realtime batch settings logs backups crons health import truncate
 	scaffolds meta token auth-methods auth-with-password auth-with-oauth2 auth-with-otp auth-refresh request-otp impersonate
 	request-password-reset confirm-password-reset request-verification confirm-verification request-email-change
-	confirm-email-change dry-run-view oauth2-redirect upload restore stats test s3 email apple generate-client-secret open _`)
+	confirm-email-change auth-with-totp auth-with-recovery-code request-passkey auth-with-passkey auth-policy recovery-codes factors totp passkeys confirm v1 dry-run-view oauth2-redirect upload restore stats test s3 email apple generate-client-secret open _`)
 
 // besideCollections stand in a path where else a collection's name does.
 var besideCollections = wordSet("import meta token")

@@ -37,7 +37,7 @@ func (h *house) serveTenant(w http.ResponseWriter, r *http.Request, t edge.Targe
 		return
 	}
 	defer st.Release()
-	r = r.WithContext(ctx)
+	r = r.WithContext(store.WithOrigin(ctx, originOf(r, t)))
 	st.ServeHTTP(h.refusals.watch(w, r, t.Store), r)
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jmoiron/sqlx"
 )
@@ -86,41 +85,6 @@ func TestWeakness(t *testing.T) {
 	}
 }
 
-func TestLists(t *testing.T) {
-	equal(t, "read", words().ok, true)
-	if n := len(words().rank); n < 30_000 || !words().common["password"] || words().common["abandonment"] {
-		t.Fatalf("%d words", n)
-	}
-}
-
-// TestStrengthIsQuick: what anybody may send must not cost much.
-func TestStrengthIsQuick(t *testing.T) {
-	_ = words()
-	begin := time.Now()
-	for _, s := range []string{strings.Repeat("a", MaxPassword), strings.Repeat("ab1", MaxPassword/3), strings.Repeat("é", MaxPassword)} {
-		_ = strength(s)
-		_ = isCommon(s)
-	}
-	if took := time.Since(begin); took > 5*time.Second {
-		t.Fatalf("took %v", took)
-	}
-	equal(t, "repeated", repeated("abcabc")+repeated("abcab")+repeated(""), "abcabcab")
-}
-
-func FuzzStrength(f *testing.F) {
-	f.Add("correct horse battery")
-	f.Add("\xff\x00")
-	f.Fuzz(func(t *testing.T, password string) {
-		if len(password) > 4*MaxPassword {
-			return
-		}
-		if bits := strength(password); bits < 0 || bits > 16*float64(len(password))+16 {
-			t.Fatalf("%q: %v bits", password, bits)
-		}
-		_ = isCommon(password)
-	})
-}
-
 func TestHashingWaitsItsTurn(t *testing.T) {
 	h := newHasher(cheap)
 	for range hashingAtOnce {
@@ -157,45 +121,6 @@ func TestEmails(t *testing.T) {
 		if got != want || ok != (want != "") {
 			t.Errorf("%q: %q %v", in, got, ok)
 		}
-	}
-}
-
-func TestBackoff(t *testing.T) {
-	c := &clock{now: time.Unix(1000, 0)}
-	b := newBackoff(policy{free: 2, longest: 8 * time.Second, quiet: time.Minute}, c.Now)
-	var waits []time.Duration
-	for range 7 {
-		wait := b.attempt("x")
-		waits = append(waits, wait)
-		c.add(wait)
-		if wait > 0 {
-			equal(t, "after the wait", b.attempt("x"), 0)
-		}
-	}
-	want := []float64{0, 0, 1, 2, 4, 8, 8}
-	for i := range want {
-		equal(t, "wait in seconds", waits[i].Seconds(), want[i])
-	}
-	c.add(2 * time.Minute)
-	equal(t, "forgiven", b.attempt("x"), 0)
-	equal(t, "forgiven", b.attempt("x"), 0)
-	c.add(2 * time.Minute)
-	b.sweep()
-	equal(t, "swept", len(b.byName), 0)
-	for i := range mostTracked + 10 {
-		b.attempt(string(rune(i)))
-	}
-	if len(b.byName) > mostTracked {
-		t.Fatalf("%d names are kept", len(b.byName))
-	}
-}
-
-func TestAddressOf(t *testing.T) {
-	for in, want := range map[string]string{
-		"192.0.2.1:80": "192.0.2.1", "[2001:db8:1:2:3::4]:80": "2001:db8:1:2::/64", "[::ffff:192.0.2.1]:9": "192.0.2.1",
-		"[fe80::1%eth0]:1": "fe80::/64", "@": "@", "": "",
-	} {
-		equal(t, in, addressOf(in), want)
 	}
 }
 

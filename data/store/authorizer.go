@@ -1,9 +1,12 @@
 package store
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/ncruces/go-sqlite3"
+
+	"holdfast/data/store/users"
 )
 
 // The tables of the feed. They are no PocketBase collections, so no route, no
@@ -35,6 +38,10 @@ func authorizer(c *sqlite3.Conn) func(sqlite3.AuthorizerActionCode, string, stri
 }
 
 func denied(action sqlite3.AuthorizerActionCode, third, fourth, trigger string) bool {
+	if strings.HasPrefix(trigger, triggerPrefix) && isUsers(third) && users.ByTrigger(action == sqlite3.AUTH_INSERT,
+		action == sqlite3.AUTH_DELETE, action == sqlite3.AUTH_READ, third, fourth) {
+		return false
+	}
 	switch action {
 	case sqlite3.AUTH_ATTACH, sqlite3.AUTH_DETACH, sqlite3.AUTH_CREATE_VTABLE, sqlite3.AUTH_DROP_VTABLE:
 		return true // ATTACH covers VACUUM and VACUUM INTO
@@ -55,8 +62,11 @@ func denied(action sqlite3.AuthorizerActionCode, third, fourth, trigger string) 
 }
 
 func isFeed(table string) bool {
-	return strings.EqualFold(table, changesTable) || strings.EqualFold(table, incarnationsTable) || strings.EqualFold(table, settingsTable)
+	return strings.EqualFold(table, changesTable) || strings.EqualFold(table, incarnationsTable) || strings.EqualFold(table, settingsTable) || isUsers(table)
 }
+
+// isUsers says that a table is one of those of the tenant's users' factors.
+func isUsers(table string) bool { return slices.Contains(users.Tables(), strings.ToLower(table)) }
 
 func deniedPragma(name, argument string) bool {
 	if strings.EqualFold(name, "query_only") {

@@ -92,6 +92,7 @@ func (p *Pool) finishClosing(id data.StoreID, e *entry) {
 // the housekeeping of those that stay open. Stores with event streams are in use.
 func (p *Pool) Sweep(now time.Time) {
 	defer p.tend(now)
+	p.users.Sweep()
 	p.reckon(now)
 	p.makeRoom()
 	p.mu.Lock()

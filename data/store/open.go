@@ -15,6 +15,7 @@ import (
 
 	"holdfast/data"
 	"holdfast/data/cryptfs"
+	"holdfast/data/store/users"
 )
 
 // Store is one open store. Its methods are safe for concurrent use while it is
@@ -34,6 +35,7 @@ type Store struct {
 	actors   sync.Map       // *core.BaseApp -> func() data.Actor
 	connects map[string]int // calls of connect by database; only while opening
 	writer   *writer        // of data.db
+	users    *users.Service // of the tenant's own users
 	relaxed  atomic.Bool    // see Durability
 	answers  answers
 	lives    atomic.Pointer[[]Incarnation] // see livesSoFar
@@ -123,6 +125,9 @@ func (s *Store) start(ctx context.Context) error {
 		return err
 	}
 	if err := s.loadOwnSettings(ctx); err != nil {
+		return err
+	}
+	if err := s.openUsers(ctx); err != nil {
 		return err
 	}
 	if err := verifyTriggers(ctx, s.app); err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"holdfast/data"
+	"holdfast/data/store/users"
 )
 
 // Pool opens stores on demand and closes them again. Safe for concurrent use.
@@ -21,6 +22,7 @@ type Pool struct {
 	bodies   bodyBudget
 	spooled  bodyBudget // uploads under way, on disk
 	issued   issued
+	users    *users.Shared // sign-ins of tenants' users that are under way
 
 	label  string   // of the stores' file hosts in this process
 	secret [32]byte // that their passes are made of
@@ -65,6 +67,7 @@ func New(c Config) (*Pool, error) {
 	}
 	p.bodies.most, p.spooled.most = c.BodyMemory, max(c.UploadDisk, c.MaxUpload)
 	p.template.build = p.buildTemplate
+	p.users = users.NewShared(c.Clock)
 	_, _ = rand.Read(p.secret[:]) // never fails (crypto/rand)
 	p.label = outbound.join(p)
 	takeProcess(c.Logger)

@@ -9,6 +9,8 @@ import (
 	"github.com/pocketbase/pocketbase/core"
 	"github.com/pocketbase/pocketbase/tools/hook"
 	"github.com/pocketbase/pocketbase/tools/router"
+
+	"holdfast/data/store/users"
 )
 
 // routes is the allow-list: PocketBase's patterns that a store serves, each with
@@ -88,6 +90,7 @@ func (s *Store) newMux() (http.Handler, error) {
 	})
 	s.bindAnswers(func(h *hook.Handler[*core.RequestEvent]) { r.Bind(h) })
 	r.Bind(&hook.Handler[*core.RequestEvent]{Id: "hfGate", Func: s.gate, Priority: firstPriority})
+	s.addUserRoutes(r)
 	var mux http.Handler
 	event := &core.ServeEvent{App: s.app, Router: r, Server: &http.Server{}}
 	err = s.app.OnServe().Trigger(event, func(e *core.ServeEvent) error {
@@ -101,7 +104,7 @@ func (s *Store) newMux() (http.Handler, error) {
 // of its own that carries the actor and, for a key, its reach.
 func (s *Store) gate(e *core.RequestEvent) error {
 	s.noteEpoch(e)
-	need, ok := routes[e.Request.Pattern]
+	need, ok := scopeOf(e.Request.Pattern)
 	if !ok && e.Request.Method != http.MethodOptions {
 		return router.NewNotFoundError("", nil)
 	}
@@ -171,4 +174,11 @@ func (s *Store) actAsKey(e *core.RequestEvent, app *core.BaseApp, reach Reach) {
 
 // Patterns are the routes that a store serves: all that a matrix of who may what has
 // to know.
-func Patterns() []string { return slices.Sorted(maps.Keys(routes)) }
+func Patterns() []string {
+	all := slices.Collect(maps.Keys(routes))
+	for _, r := range users.Routes() {
+		all = append(all, r.Pattern)
+	}
+	slices.Sort(all)
+	return all
+}

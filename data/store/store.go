@@ -6,6 +6,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -59,6 +60,11 @@ type Config struct {
 	// under the database and must not block. May be nil.
 	OnCommit func(data.StoreID)
 
+	// OnUser is told of sign-ins of a tenant's users and of changes of their factors and
+	// policies, where a collection has one; the context names the actor. It returns when
+	// that is durable; when it fails, what it was told of is not done. Default: nobody.
+	OnUser func(context.Context, data.StoreID, UserEvent) error
+
 	// AllowOrigin says whether a page of that origin may call the store from a
 	// browser. Default: every origin, as PocketBase does; credentials are
 	// tokens in headers, never cookies.
@@ -103,6 +109,9 @@ func (c *Config) fill() error {
 	}
 	if c.OnCommit == nil {
 		c.OnCommit = func(data.StoreID) {}
+	}
+	if c.OnUser == nil {
+		c.OnUser = func(context.Context, data.StoreID, UserEvent) error { return nil }
 	}
 	if c.AllowOrigin == nil {
 		c.AllowOrigin = func(data.StoreID, string) bool { return true }

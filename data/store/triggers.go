@@ -12,6 +12,7 @@ import (
 	"github.com/pocketbase/pocketbase/tools/hook"
 
 	"holdfast/data"
+	"holdfast/data/store/users"
 )
 
 // watched is a table whose writes go to the feed.
@@ -19,19 +20,20 @@ type watched struct {
 	id, table string
 	name      string   // what its triggers are called by
 	columns   []string // but the id
+	users     bool     // of a tenant's users, who have factors
 }
 
 // PocketBase's own tables beside the collections: schema and settings.
 var ownTables = []watched{
-	{"_collections", "_collections", "own_collections", []string{"name", "type", "system", "fields", "indexes", "listRule", "viewRule", "createRule", "updateRule", "deleteRule", "options"}},
-	{"_params", "_params", "own_params", []string{"value"}},
+	{"_collections", "_collections", "own_collections", []string{"name", "type", "system", "fields", "indexes", "listRule", "viewRule", "createRule", "updateRule", "deleteRule", "options"}, false},
+	{"_params", "_params", "own_params", []string{"value"}, false},
 }
 
 // watch names a collection's triggers by its id in hex: SQLite folds the case of
 // names, PocketBase does not fold that of ids, and clients choose them. No hex
 // is the name of one of our own tables.
 func watch(c *core.Collection) watched {
-	w := watched{id: c.Id, table: c.Name, name: hex.EncodeToString([]byte(c.Id))}
+	w := watched{id: c.Id, table: c.Name, name: hex.EncodeToString([]byte(c.Id)), users: c.IsAuth() && c.Name != core.CollectionNameSuperusers}
 	for _, name := range c.Fields.FieldNames() {
 		if name != "id" {
 			w.columns = append(w.columns, name)
@@ -46,13 +48,20 @@ func literal(text string) string { return `'` + strings.ReplaceAll(text, `'`, `'
 
 func (w watched) trigger(kind string) string { return triggerPrefix + w.name + "_" + kind }
 
-// statements gives the three triggers of a table by name.
+// statements gives the triggers of a table by name.
 func (w watched) statements() map[string]string {
-	return map[string]string{
+	all := map[string]string{
 		w.trigger("c"): w.statement("c", "INSERT", "NEW.id", "create", "''"),
 		w.trigger("u"): w.statement("u", "UPDATE", "NEW.id", "update", w.changed()),
 		w.trigger("d"): w.statement("d", "DELETE", "OLD.id", "delete", "''"),
 	}
+	if w.users {
+		all[w.trigger("f")] = fmt.Sprintf(`CREATE TRIGGER %s AFTER DELETE ON %s BEGIN %s; END`,
+			quote(w.trigger("f")), quote(w.table), users.Forgetting(literal(w.id)))
+		all[w.trigger("p")] = fmt.Sprintf(`CREATE TRIGGER %s AFTER UPDATE OF password ON %s WHEN OLD.password IS NOT NEW.password BEGIN %s; END`,
+			quote(w.trigger("p")), quote(w.table), users.Remembering(literal(w.id)))
+	}
+	return all
 }
 
 func (w watched) statement(kind, event, record, op, fields string) string {

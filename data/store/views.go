@@ -33,7 +33,7 @@ func deniedToView(action sqlite3.AuthorizerActionCode, table, column string) boo
 	case sqlite3.AUTH_FUNCTION:
 		return strings.HasPrefix(strings.ToLower(column), "hf_")
 	case sqlite3.AUTH_READ:
-		return hiddenFromViews[strings.ToLower(table)] || hiddenColumns[strings.ToLower(column)]
+		return hiddenFromViews[strings.ToLower(table)] || isUsers(table) || hiddenColumns[strings.ToLower(column)]
 	}
 	return true // a pragma's table, or something that writes
 }

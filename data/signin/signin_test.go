@@ -1,0 +1,90 @@
+package signin
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func equal[T comparable](t testing.TB, what string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+const longest = 256 // characters of a password that anybody may send
+
+func TestLists(t *testing.T) {
+	equal(t, "read", words().ok, true)
+	if n := len(words().rank); n < 30_000 || !words().common["password"] || words().common["abandonment"] {
+		t.Fatalf("%d words", n)
+	}
+}
+
+// TestStrengthIsQuick: what anybody may send must not cost much.
+func TestStrengthIsQuick(t *testing.T) {
+	_ = words()
+	begin := time.Now()
+	for _, s := range []string{strings.Repeat("a", longest), strings.Repeat("ab1", longest/3), strings.Repeat("é", longest)} {
+		_ = Bits(s)
+		_ = Common(s)
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Fatalf("took %v", took)
+	}
+	equal(t, "repeated", repeated("abcabc")+repeated("abcab")+repeated(""), "abcabcab")
+}
+
+func FuzzStrength(f *testing.F) {
+	f.Add("correct horse battery")
+	f.Add("\xff\x00")
+	f.Fuzz(func(t *testing.T, password string) {
+		if len(password) > 4*longest {
+			return
+		}
+		if bits := Bits(password); bits < 0 || bits > 16*float64(len(password))+16 {
+			t.Fatalf("%q: %v bits", password, bits)
+		}
+		_ = Common(password)
+	})
+}
+
+func TestBackoff(t *testing.T) {
+	now := time.Unix(1000, 0)
+	b := NewBackoff(Patience{Free: 2, Longest: 8 * time.Second, Quiet: time.Minute}, func() time.Time { return now })
+	var waits []time.Duration
+	for range 7 {
+		wait := b.Attempt("x")
+		waits = append(waits, wait)
+		now = now.Add(wait)
+		if wait > 0 {
+			equal(t, "after the wait", b.Attempt("x"), 0)
+		}
+	}
+	want := []float64{0, 0, 1, 2, 4, 8, 8}
+	for i := range want {
+		equal(t, "wait in seconds", waits[i].Seconds(), want[i])
+	}
+	now = now.Add(2 * time.Minute)
+	equal(t, "forgiven", b.Attempt("x"), 0)
+	equal(t, "forgiven", b.Attempt("x"), 0)
+	now = now.Add(2 * time.Minute)
+	b.Sweep()
+	equal(t, "swept", len(b.byName), 0)
+	for i := range mostTracked + 10 {
+		b.Attempt(string(rune(i)))
+	}
+	if len(b.byName) > mostTracked {
+		t.Fatalf("%d names are kept", len(b.byName))
+	}
+}
+
+func TestAddressOf(t *testing.T) {
+	for in, want := range map[string]string{
+		"192.0.2.1:80": "192.0.2.1", "[2001:db8:1:2:3::4]:80": "2001:db8:1:2::/64", "[::ffff:192.0.2.1]:9": "192.0.2.1",
+		"[fe80::1%eth0]:1": "fe80::/64", "@": "@", "": "",
+	} {
+		equal(t, in, AddressOf(in), want)
+	}
+}
