@@ -150,7 +150,7 @@ func (h *house) openRouter(a *Appliance) (err error) {
 		return err
 	}
 	for _, routes := range [][]api.Route{
-		h.ownRoutes(a), h.lossRoutes(), doctor{h, a}.routes(), h.identity.Routes(), h.tenants.Routes(), h.recovery.Routes(), h.drills.Routes(), h.reviews.Routes(), h.custody.Routes(), h.disposal.Routes(),
+		h.ownRoutes(a), h.lossRoutes(), h.userRoutes(), doctor{h, a}.routes(), h.identity.Routes(), h.tenants.Routes(), h.recovery.Routes(), h.drills.Routes(), h.reviews.Routes(), h.custody.Routes(), h.disposal.Routes(),
 		h.audit.Routes(), h.operations.Routes(h.identity), h.studio.Routes(),
 	} {
 		if err := h.router.Add(routes...); err != nil {

@@ -94,7 +94,7 @@ func (h *house) openGround(ctx context.Context, a *Appliance) (err error) {
 	h.opened(h.system.Close)
 	h.pool, err = store.New(store.Config{
 		Dir: a.folder.in("stores"), Keys: storeKeys{h.ring}, Clock: a.now, Logger: a.logger,
-		OnCommit:     h.changed,
+		OnCommit: h.changed, OnUser: h.onUser,
 		MemoryBudget: int64(a.config.MemoryBudget), MaxUpload: int64(a.config.MaxUpload),
 		QueryTimeout: a.config.QueryTimeout,
 	})
