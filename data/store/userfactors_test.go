@@ -636,4 +636,3 @@ func TestUserPolicies(t *testing.T) {
 		t.Error(err)
 	}
 }
-
