@@ -28,12 +28,15 @@ func (h *house) openCapabilities(ctx context.Context, a *Appliance) (err error) 
 	}
 	h.identity, err = identity.New(ctx, identity.Config{
 		DB: h.system, Sessions: identity.VaultValues{Vault: h.vault.Sub("identity/")}, Recorder: h.audit, Tenants: h.tenants, Collections: collections{h.pool},
-		Clock: a.now, Logger: a.logger, InsecureHTTP: a.config.InsecureHTTP, Revoked: h.pool.Disconnect,
+		Clock: a.now, Logger: a.logger, InsecureHTTP: a.config.InsecureHTTP, Revoked: h.pool.Disconnect, Federation: federation{h},
 	})
 	if err != nil {
 		return err
 	}
 	h.opened(h.identity.Close)
+	if err := h.openSSO(ctx, a); err != nil {
+		return err
+	}
 	if err := h.openRecovery(ctx, a); err != nil {
 		return err
 	}
@@ -151,7 +154,7 @@ func (h *house) openRouter(a *Appliance) (err error) {
 	}
 	for _, routes := range [][]api.Route{
 		h.ownRoutes(a), h.lossRoutes(), h.userRoutes(), doctor{h, a}.routes(), h.identity.Routes(), h.tenants.Routes(), h.recovery.Routes(), h.drills.Routes(), h.reviews.Routes(), h.custody.Routes(), h.disposal.Routes(),
-		h.audit.Routes(), h.operations.Routes(h.identity), h.studio.Routes(),
+		h.sso.Routes(), h.audit.Routes(), h.operations.Routes(h.identity), h.studio.Routes(),
 	} {
 		if err := h.router.Add(routes...); err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 	"holdfast/app/identity"
 	"holdfast/app/recovery"
 	"holdfast/app/review"
+	"holdfast/app/sso"
 	"holdfast/app/studio"
 	"holdfast/app/tenant"
 	"holdfast/data"
@@ -36,6 +37,7 @@ type house struct {
 	operations *api.Operations
 	tenants    *tenant.Service
 	identity   *identity.Service
+	sso        *sso.Service
 	recovery   *recovery.Service
 	custody    *custody.Service
 	drills     *drill.Service
@@ -158,6 +160,7 @@ func (h *house) startClock(logger *slog.Logger, now func() time.Time) {
 	h.clock.every(10*time.Minute, "old snapshots", h.recovery.SweepPrunes)
 	h.clock.every(10*time.Minute, "copies of the keys", h.custody.Sweep)
 	h.clock.every(time.Minute, "sessions and links", func(ctx context.Context, _ time.Time) error { return h.identity.Sweep(ctx) })
+	h.clock.every(time.Minute, "single sign-on", func(ctx context.Context, _ time.Time) error { return h.sso.Sweep(ctx) })
 	h.clock.every(10*time.Minute, "keys that are to be replaced", h.rekeys.Sweep)
 	h.clock.every(scrubTick, "scrub", h.scrubs.Sweep)
 	h.clock.every(10*time.Minute, "access reviews", h.reviews.Sweep)

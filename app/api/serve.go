@@ -17,7 +17,7 @@ func (rt *Router) endpoint(route Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		limitBody(w, r, route.BodyLimit)
 		ctx, scope, err := rt.authorize(r, route)
-		r = r.WithContext(ctx)
+		r = r.WithContext(context.WithValue(ctx, scopeKey{}, scope))
 		if err == nil {
 			err = rt.assured(r, route)
 		}
@@ -93,6 +93,15 @@ func (t *tracker) Unwrap() http.ResponseWriter { return t.ResponseWriter }
 func (t *tracker) Flush() {
 	t.wrote = true
 	_ = http.NewResponseController(t.ResponseWriter).Flush() // nothing to do where it cannot
+}
+
+type scopeKey struct{}
+
+// ScopeFrom is where the request's permission was asked for; the zero value outside a
+// route, and on public ones.
+func ScopeFrom(ctx context.Context) Scope {
+	scope, _ := ctx.Value(scopeKey{}).(Scope)
+	return scope
 }
 
 type requestIDKey struct{}

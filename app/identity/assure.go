@@ -34,6 +34,9 @@ func (s *Service) Assure(r *http.Request, actor data.Actor, want api.Assurance) 
 			return err
 		}
 	}
+	if err := s.throughFederation(r, actor.ID, session); err != nil {
+		return err
+	}
 	if age := s.now().Sub(session.Fresh); want.StepsUp() && (age < 0 || age >= FreshFor) { // the clock may have been set back
 		return api.ErrStepUp
 	}

@@ -42,6 +42,9 @@ func (s *Service) changePassword(ctx context.Context, person string, in Password
 	if err != nil {
 		return err
 	}
+	if err := s.notWithPassword(ctx, person); err != nil {
+		return err
+	}
 	if weak := weakness(in.Password, row.Email, row.Name); weak != "" {
 		return api.InvalidField("password", "%s", weak)
 	}

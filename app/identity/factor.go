@@ -23,7 +23,8 @@ const (
 // Method is how somebody showed who they are.
 type Method string
 
-// The methods. All but the first are strong: something that is had, or two things.
+// The methods. All but a password, a setup link and a provider's plain word are strong:
+// something that is had, or two things.
 const (
 	ByPassword     Method = "password"
 	ByTOTP         Method = "password+totp"
@@ -33,7 +34,7 @@ const (
 	BySetupLink    Method = "setup-link"
 )
 
-func (m Method) strong() bool { return m != ByPassword && m != BySetupLink }
+func (m Method) strong() bool { return m != ByPassword && m != BySetupLink && m != BySSO }
 
 type factorRow struct {
 	ID           string `db:"id"`
@@ -202,6 +203,10 @@ func (s *Service) putBack(ctx context.Context, added factorRow, replaced []facto
 
 // removeFactor takes a factor away, but never the last way in.
 func (s *Service) removeFactor(ctx context.Context, person, kind, id string) error {
+	linked, err := s.config.Federation.Linked(ctx, person)
+	if err != nil {
+		return err
+	}
 	// First the record: a factor that is gone can no longer be put back.
 	if err := s.record(ctx, "factor.remove", person, api.OK, map[string]string{"kind": kind, "factor": id}); err != nil {
 		return err
@@ -211,7 +216,7 @@ func (s *Service) removeFactor(ctx context.Context, person, kind, id string) err
 		if err := changedOne(done, err); err != nil {
 			return fmt.Errorf("remove factor: %w", err)
 		}
-		if err := stillLetsIn(ctx, tx, person); err != nil {
+		if err := stillLetsIn(ctx, tx, person, linked); err != nil {
 			return err
 		}
 		// Recovery codes stand in for a factor: without one they are nothing.
@@ -221,8 +226,12 @@ func (s *Service) removeFactor(ctx context.Context, person, kind, id string) err
 	})
 }
 
-// stillLetsIn refuses a change that would leave a person without a way to sign in.
-func stillLetsIn(ctx context.Context, tx *sqlx.Tx, person string) error {
+// stillLetsIn refuses a change that would leave a person without a way to sign in. An
+// account at an identity provider is one.
+func stillLetsIn(ctx context.Context, tx *sqlx.Tx, person string, linked bool) error {
+	if linked {
+		return nil
+	}
 	var way bool
 	err := tx.GetContext(ctx, &way, `SELECT EXISTS (SELECT 1 FROM persons WHERE id = ? AND password != '')
 		OR EXISTS (SELECT 1 FROM factors WHERE person = ? AND kind = ?)`, person, person, kindPasskey)

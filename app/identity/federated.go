@@ -23,7 +23,9 @@ const (
 )
 
 // federated says that a session or a step began at an identity provider.
-func (m Method) federated() bool { return m == BySSO || strings.HasPrefix(string(m), string(BySSO)+"+") }
+func (m Method) federated() bool {
+	return m == BySSO || strings.HasPrefix(string(m), string(BySSO)+"+")
+}
 
 // after is what a second factor makes of the first thing that was shown.
 func (m Method) after(first Method) Method {

@@ -49,6 +49,8 @@ type Config struct {
 	// InsecureHTTP allows a cookie without Secure, for a server that was told
 	// to serve plain HTTP to other hosts.
 	InsecureHTTP bool
+	// Federation is single sign-on; nil: there is none.
+	Federation Federation
 	// PasswordCost is for tests; zero means the cost that production uses.
 	PasswordCost Cost
 }
@@ -77,6 +79,9 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now
+	}
+	if c.Federation == nil {
+		c.Federation = alone{}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -112,7 +117,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 	s.asked.sweep()
 	s.sessions.sweep()
 	s.pending.sweep()
-	return errors.Join(s.saveLastUsed(ctx), s.sweepKeys(ctx), s.dropSetupLinks(ctx), s.dropSignIns(ctx))
+	return errors.Join(s.sweepPasswords(ctx), s.saveLastUsed(ctx), s.sweepKeys(ctx), s.dropSetupLinks(ctx), s.dropSignIns(ctx))
 }
 
 // Close stores what Sweep would.

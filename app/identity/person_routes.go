@@ -97,6 +97,10 @@ func (s *Service) serveResetFactors(w http.ResponseWriter, r *http.Request) erro
 
 // resetFactors leaves the password alone, and refuses where there is none.
 func (s *Service) resetFactors(ctx context.Context, person string) error {
+	linked, err := s.config.Federation.Linked(ctx, person)
+	if err != nil {
+		return err
+	}
 	if err := s.record(ctx, "factor.reset", person, api.OK, nil); err != nil {
 		return err
 	}
@@ -106,6 +110,6 @@ func (s *Service) resetFactors(ctx context.Context, person string) error {
 				return fmt.Errorf("reset factors: %w", err)
 			}
 		}
-		return stillLetsIn(ctx, tx, person)
+		return stillLetsIn(ctx, tx, person, linked)
 	})
 }

@@ -78,6 +78,8 @@ type StepUp struct {
 type StepUpWays struct {
 	Factors []string   `json:"factors" doc:"passkey, totp, recovery-code, password"`
 	Until   *time.Time `json:"until" doc:"how long what was last shown is fresh; null when it is not"`
+	// Providers are where somebody without a factor here can sign in again.
+	Providers []StepUpProvider `json:"providers"`
 }
 
 func (s *Service) serveStepUpWays(w http.ResponseWriter, r *http.Request, person string) error {
@@ -89,7 +91,14 @@ func (s *Service) serveStepUpWays(w http.ResponseWriter, r *http.Request, person
 	if err != nil {
 		return err
 	}
-	out := StepUpWays{Factors: s.ways(r, f)}
+	out := StepUpWays{Factors: s.ways(r, f), Providers: []StepUpProvider{}}
+	if f.TOTP == nil && len(f.Passkeys) == 0 {
+		providers, err := s.config.Federation.StepUps(r.Context(), person)
+		if err != nil {
+			return err
+		}
+		out.Providers = append(out.Providers, providers...)
+	}
 	if until := session.Fresh.Add(FreshFor); s.now().Before(until) {
 		out.Until = &until
 	}
@@ -112,7 +121,7 @@ func (s *Service) ways(r *http.Request, f Factors) []string {
 	if f.RecoveryCodes.Left > 0 {
 		ways = append(ways, "recovery-code")
 	}
-	if f.TOTP == nil && len(f.Passkeys) == 0 {
+	if f.TOTP == nil && len(f.Passkeys) == 0 && f.Password {
 		ways = append(ways, "password")
 	}
 	return ways

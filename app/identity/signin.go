@@ -68,6 +68,13 @@ func (s *Service) verify(ctx context.Context, email, password, address string) (
 	if err != nil {
 		return Person{}, fmt.Errorf("check password: %w", err)
 	}
+	if ok { // one that is left over counts for nothing
+		only, err := s.onlyFederated(ctx, row.ID)
+		if err != nil {
+			return Person{}, err
+		}
+		ok = !only
+	}
 	if !ok || row.State != active {
 		return Person{}, s.signInFailed(ctx, row.ID, ByPassword, address, errBadCredentials())
 	}
@@ -109,6 +116,11 @@ func (s *Service) rehash(ctx context.Context, row personRow, password string) er
 // signIn starts a session for a person who has shown who they are. It always makes
 // a new token, and ends the session that the browser had.
 func (s *Service) signIn(w http.ResponseWriter, r *http.Request, p Person, m Method) error {
+	return s.signInAt(w, r, p, m, s.now())
+}
+
+// signInAt is signIn with a factor that was shown at some time.
+func (s *Service) signInAt(w http.ResponseWriter, r *http.Request, p Person, m Method, fresh time.Time) error {
 	ctx := data.WithActor(r.Context(), data.Actor{Kind: data.Person, ID: p.ID})
 	if old := s.token(r); old != "" {
 		if err := s.sessions.end(ctx, old); err != nil {
@@ -117,7 +129,7 @@ func (s *Service) signIn(w http.ResponseWriter, r *http.Request, p Person, m Met
 	}
 	address := addressOf(r.RemoteAddr)
 	token, err := s.sessions.create(ctx, Session{
-		Person: p.ID, Address: address, Agent: r.UserAgent(), Method: m, Strong: m.strong(), Fresh: s.now(),
+		Person: p.ID, Address: address, Agent: r.UserAgent(), Method: m, Strong: m.strong(), Fresh: fresh,
 	})
 	if err != nil {
 		return err

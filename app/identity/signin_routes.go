@@ -64,6 +64,15 @@ func (s *Service) letIn(w http.ResponseWriter, r *http.Request, p Person, m Meth
 
 // askFactor answers 202: the password was right, and is not enough.
 func (s *Service) askFactor(w http.ResponseWriter, r *http.Request, p Person, rows []factorRow) error {
+	out, err := s.pendFactor(w, r, p, rows, ByPassword)
+	if err != nil {
+		return err
+	}
+	return api.Respond(w, http.StatusAccepted, out)
+}
+
+// pendFactor waits for a second factor after the first thing that was shown.
+func (s *Service) pendFactor(w http.ResponseWriter, r *http.Request, p Person, rows []factorRow, first Method) (PendingSignIn, error) {
 	token := newToken()
 	out := PendingSignIn{Factors: []string{}, Expires: s.now().Add(pendingLife)}
 	if len(ofKind(rows, kindTOTP)) > 0 {
@@ -74,14 +83,14 @@ func (s *Service) askFactor(w http.ResponseWriter, r *http.Request, p Person, ro
 	}
 	codes, err := s.recoveryCodes(r.Context(), p.ID)
 	if err != nil {
-		return err
+		return out, err
 	}
 	if codes.Left > 0 {
 		out.Factors = append(out.Factors, "recovery-code")
 	}
-	s.pending.put(hashToken(token).key(), pending{person: p.ID, method: ByPassword, expires: out.Expires})
+	s.pending.put(hashToken(token).key(), pending{person: p.ID, method: first, expires: out.Expires})
 	http.SetCookie(w, s.pendingCookie(r, token))
-	return api.Respond(w, http.StatusAccepted, out)
+	return out, nil
 }
 
 // serveAskPasskey makes a challenge: for the person whose password was right, or
@@ -135,11 +144,16 @@ func (s *Service) serveFactor(w http.ResponseWriter, r *http.Request) error {
 	if row.State != active { // locked meanwhile
 		return s.signInFailed(r.Context(), person, method, addressOf(r.RemoteAddr), errBadCredentials())
 	}
+	if !p.method.federated() { // a passkey alone, or after a password
+		if err := s.notWithPassword(r.Context(), person); err != nil {
+			return errors.Join(s.signInFailed(r.Context(), person, method, addressOf(r.RemoteAddr), nil), err)
+		}
+	}
 	if !s.pending.take(name) {
 		return errBeginAgain()
 	}
 	http.SetCookie(w, s.endCookie(s.pendingCookie(r, "")))
-	return s.letIn(w, r, row.person(), method)
+	return s.letIn(w, r, row.person(), method.after(p.method))
 }
 
 // shownBy checks what was shown against what is pending. The person is given with

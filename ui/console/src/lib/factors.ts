@@ -75,6 +75,11 @@ const words: Record<string, string> = {
   'password+recovery-code': 'Password and recovery code',
   'password+passkey': 'Password and passkey',
   passkey: 'Passkey',
+  sso: 'Single sign-on',
+  'sso+mfa': 'Single sign-on with a second factor',
+  'sso+totp': 'Single sign-on and code',
+  'sso+recovery-code': 'Single sign-on and recovery code',
+  'sso+passkey': 'Single sign-on and passkey',
   'setup-link': 'Setup link',
 };
 

@@ -42,7 +42,10 @@ export const groups: Group[] = [
   },
   {
     title: 'Access',
-    places: [{ route: 'operators', text: 'Operators', icon: 'operators', permission: 'operator.manage', operator: true }],
+    places: [
+      { route: 'operators', text: 'Operators', icon: 'operators', permission: 'operator.manage', operator: true },
+      { route: 'singleSignOn', text: 'Single sign-on', icon: 'external', permission: 'member.manage' },
+    ],
   },
   {
     title: 'Trust',

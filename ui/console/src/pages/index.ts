@@ -10,6 +10,7 @@ import Operations from './Operations.svelte';
 import Operators from './Operators.svelte';
 import Profile from './Profile.svelte';
 import Shipping from './Shipping.svelte';
+import SingleSignOn from './SingleSignOn.svelte';
 import Store from './Store.svelte';
 import Targets from './Targets.svelte';
 import Tenants from './Tenants.svelte';
@@ -36,6 +37,7 @@ export const pages: Partial<Record<RouteName, Component>> = {
   health: Health,
   custody: Custody,
   operators: Operators,
+  singleSignOn: SingleSignOn,
   disposals: Disposals,
   audit: Audit,
   profile: Profile,
