@@ -111,18 +111,18 @@ func (c *cli) ssoList() *cobra.Command {
 				return err
 			}
 			return table(c, items, "ID NAME KIND ISSUER DOMAINS ROLE ACCOUNTS", func(p providerRow) []any {
-				return []any{p.ID, p.Name, p.Kind, p.Issuer, orAny(p.Domains), orDash(p.Role), p.Links}
+				return []any{p.ID, p.Name, p.Kind, p.Issuer, orAny(p.Domains), orNobody(p.Role), p.Links}
 			})
 		})
 	}}
 	return ofTenant(cmd, &tenant)
 }
 
-func orDash(s string) string {
-	if s == "" {
+func orNobody(role string) string {
+	if role == "" {
 		return "-"
 	}
-	return s
+	return role
 }
 
 func (c *cli) ssoShow() *cobra.Command {
@@ -133,7 +133,7 @@ func (c *cli) ssoShow() *cobra.Command {
 			if err := cl.call(cmd.Context(), "GET", ssoPath(tenant, "identity-providers", args[0]), nil, &p); err != nil {
 				return err
 			}
-			return c.object(p, "%s (%s), %s\nclient   %s\ndomains  %s\nrole     %s\naccounts %d\nredirect %s", p.Name, p.Kind, p.Issuer, p.ClientID, orAny(p.Domains), orDash(p.Role), p.Links, p.Redirect)
+			return c.object(p, "%s (%s), %s\nclient   %s\ndomains  %s\nrole     %s\naccounts %d\nredirect %s", p.Name, p.Kind, p.Issuer, p.ClientID, orAny(p.Domains), orNobody(p.Role), p.Links, p.Redirect)
 		})
 	}}
 	return ofTenant(cmd, &tenant)

@@ -30,7 +30,7 @@ type Config struct {
 	QueryTimeout   time.Duration // what one query of a store may take; default 10 seconds
 	MaxUpload      size          // the largest upload, within its fields' limits; default 4 GiB
 
-	SSOLoopback    bool          // identity providers at http on this host are spoken to
+	SSOLoopback bool // identity providers at http on this host are spoken to
 
 	serves           bool // stores are shipped by themselves
 	acceptSystemLoss bool // a system database whose log was cut opens without what is missing; of one command
