@@ -45,7 +45,7 @@ func (s *server) ok(stdin string, args ...string) string {
 	return d.stdout
 }
 
-func jsonOf[T any](t *testing.T, text string) (v T) {
+func jsonOf[T any](t testing.TB, text string) (v T) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(text), &v); err != nil {
 		t.Fatalf("%v in %q", err, text)

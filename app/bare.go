@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"holdfast/app/api"
-	"holdfast/app/audit"
 	"holdfast/app/identity"
 	"holdfast/app/recovery"
 	"holdfast/backup"
@@ -36,8 +35,10 @@ type bareResult struct {
 	System   chainPoint          `json:"system"`
 	Vault    chainPoint          `json:"vault"`
 	Stores   []recovery.Returned `json:"stores"`
+	Parked   []string            `json:"parked,omitempty"` // of the stores: deleted, and still to be undeleted
 	Missing  []string            `json:"missing,omitempty"`
 	Revoked  int                 `json:"keys_revoked_again"`
+	Ended    int                 `json:"ended_again"` // persons locked, grants ended or replaced
 	Sessions int                 `json:"sessions_ended_of"`
 	Warnings []string            `json:"warnings,omitempty"`
 	Records  int64               `json:"records"`
@@ -54,6 +55,8 @@ type bare struct {
 	*cli
 	folder *folder
 	source backup.ObjectStore
+	url    string
+	cut    bool // what is not the chain that was shipped is taken all the same
 	ring   *keys.Ring
 	slot   string
 	result bareResult
@@ -73,7 +76,7 @@ func (c *cli) restoreAll(ctx context.Context, f *restoreFlags, args []string) er
 		return err
 	}
 	began := time.Now()
-	b := &bare{cli: c, result: bareResult{From: withoutQuery(f.from), Stores: []recovery.Returned{}}}
+	b := &bare{cli: c, url: f.from, cut: f.acceptCut, result: bareResult{From: withoutQuery(f.from), Stores: []recovery.Returned{}}}
 	if b.source, err = objects.Open(f.from, objects.Credentials{AccessKey: os.Getenv("AWS_ACCESS_KEY_ID"), SecretKey: os.Getenv("AWS_SECRET_ACCESS_KEY")}); err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
@@ -185,17 +188,15 @@ func (b *bare) inside(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
 	ctx = data.WithActor(ctx, hostActor())
-	if err := b.stores(ctx, h); err != nil {
+	b.result.Warnings, b.result.Missing = nil, nil
+	all, err := b.returning(ctx, h)
+	if err != nil {
 		return err
 	}
-	if err := b.revokeAgain(ctx, h); err != nil {
-		return err
-	}
-	if err := b.endSessions(ctx, h); err != nil {
-		return err
-	}
-	if err := h.recovery.Claim(ctx); err != nil {
-		b.warn("a target could not be read, its chains have to be taken over (holdfast snapshot takeover): %v", err)
+	for _, step := range []func(context.Context, *house, []returning) error{b.ownUncut, b.stores, b.revokeAgain, b.endAgain, b.endSessions, b.claim} {
+		if err := step(ctx, h, all); err != nil {
+			return err
+		}
 	}
 	return h.audit.Record(ctx, b.epoch())
 }
@@ -204,77 +205,9 @@ func (b *bare) warn(format string, args ...any) {
 	b.result.Warnings = append(b.result.Warnings, fmt.Sprintf(format, args...))
 }
 
-// stores brings each live store back.
-func (b *bare) stores(ctx context.Context, h *house) error {
-	live, err := h.liveStores(ctx)
-	if err != nil {
-		return err
-	}
-	b.result.Missing = nil
-	for _, id := range live {
-		name := h.keyOwnerName(ctx, keys.Owner(id.String()))
-		if name == "" {
-			name = id.String()
-		}
-		if exists(b.folder.in("stores", id.Tenant, id.Environment)) {
-			continue
-		}
-		done, err := h.recovery.Return(ctx, id, b.source, b.progress(name))
-		switch {
-		case errors.Is(err, backup.ErrNoSnapshot):
-			b.result.Missing = append(b.result.Missing, name)
-			b.warn("%s: the target holds no snapshot of it", name)
-			continue
-		case err != nil:
-			return fmt.Errorf("bring back %s: %w", name, err)
-		}
-		b.say("%s: %d records, as of %s", name, done.Records, done.Time.Format(time.RFC3339))
-		b.result.Stores = append(b.result.Stores, done)
-		b.result.Records += done.Records
-		if err := b.note(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// revokedBefore is how much before the newest point of the system database the log is
-// looked through: a point holds at least everything up to its time, but clocks of
-// entries are read earlier.
-const revokedBefore = 5 * time.Minute
-
-// revokeAgain ends the API keys of which the log knows that they were revoked, and the
-// system database, being older, does not.
-func (b *bare) revokeAgain(ctx context.Context, h *house) error {
-	live, err := h.liveStores(ctx)
-	if err != nil {
-		return err
-	}
-	for _, id := range live {
-		entries, _, err := h.audit.List(ctx, id.String(), audit.Query{Action: "key.revoke", Limit: 1000})
-		if err != nil {
-			return err
-		}
-		for _, e := range entries {
-			if e.Time.Before(b.result.System.Time.Add(-revokedBefore)) || e.Erased {
-				continue
-			}
-			err := h.identity.RevokeKey(ctx, id, e.Target)
-			if errors.Is(err, data.ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			b.result.Revoked++
-		}
-	}
-	return nil
-}
-
 // endSessions signs everybody out: a session that was ended after the snapshot would be
 // valid again.
-func (b *bare) endSessions(ctx context.Context, h *house) error {
+func (b *bare) endSessions(ctx context.Context, h *house, _ []returning) error {
 	list, err := identity.VaultValues{Vault: h.vault.Sub("identity/")}.Keys(ctx, "person/")
 	if err != nil {
 		return err
@@ -298,7 +231,11 @@ func (b *bare) epoch() api.Event {
 	detail := map[string]string{
 		"from": b.result.From, "system until": b.result.System.Time.Format(time.RFC3339), "log until": b.result.Vault.Time.Format(time.RFC3339),
 		"keys made": b.result.Keys.Made, "stores": strconv.Itoa(len(b.result.Stores)), "keys revoked again": strconv.Itoa(b.result.Revoked),
-		"lost": "whatever was done after these times; checkpoints noted later than the log's are of an epoch that ended",
+		"persons and grants ended again": strconv.Itoa(b.result.Ended),
+		"lost":                           "whatever was done after these times; checkpoints noted later than the log's are of an epoch that ended",
+	}
+	if b.cut {
+		detail["cut"] = "chains that are not those that were shipped were accepted"
 	}
 	for i, s := range b.result.Stores {
 		if i < 50 {
@@ -314,6 +251,7 @@ func (b *bare) tell() error {
 		b.say("warning: %s", w)
 	}
 	return b.object(r, "%d stores with %d records are back in %.1f s: the system as of %s, the log as of %s.\n"+
-		"Everybody has to sign in anew; %d API keys were revoked again. Start the server; without its key file it asks for a slot's secret.",
-		len(r.Stores), r.Records, r.Seconds, r.System.Time.Format(time.RFC3339), r.Vault.Time.Format(time.RFC3339), r.Revoked)
+		"%d of them are of deleted tenants, which can still be undeleted. Everybody has to sign in anew; %d API keys were revoked and %d persons or roles ended again.\n"+
+		"Start the server; without its key file it asks for a slot's secret.",
+		len(r.Stores), r.Records, r.Seconds, r.System.Time.Format(time.RFC3339), r.Vault.Time.Format(time.RFC3339), len(r.Parked), r.Revoked, r.Ended)
 }

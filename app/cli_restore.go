@@ -15,6 +15,7 @@ type restoreFlags struct {
 
 	all           bool
 	from, id      string
+	acceptCut     bool
 	secret        secretFlags
 	list          bool
 	confirm, undo string
@@ -125,6 +126,7 @@ func (f *restoreFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.all, "all", false, "everything, on a bare host")
 	flags.StringVar(&f.from, "from", "", "with --all: URL of the target (S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)")
 	flags.StringVar(&f.id, "id", "", "with --all: which appliance, where the target has several")
+	flags.BoolVar(&f.acceptCut, "accept-cut", false, "with --all: take what there is, where a chain is not the one that was shipped")
 	f.secret.add(cmd)
 }
 

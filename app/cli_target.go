@@ -239,18 +239,3 @@ type prunedRow struct {
 	Rescued   int    `json:"rescued"`
 	Locked    int    `json:"locked"`
 }
-
-func (c *cli) snapshotTakeover() *cobra.Command {
-	var target string
-	cmd := &cobra.Command{Use: "takeover TENANT --target NAME", Short: "Go on with a chain that another appliance continued; that one stops", Args: usage(cobra.ExactArgs(1))}
-	cmd.Flags().StringVar(&target, "target", "", "the target whose chain is meant")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if target == "" {
-			return fmt.Errorf("%w: name the target with --target NAME", errUsage)
-		}
-		return storeOperation(cmd.Context(), c, args[0], "/snapshots/takeover", map[string]string{"target": target}, func(s snapshotRow) error {
-			return c.object(s, "%s is shipped to %s from snapshot %d on", args[0], target, s.Seq)
-		})
-	}
-	return cmd
-}

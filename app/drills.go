@@ -12,12 +12,16 @@ import (
 
 // openDrills joins the drills with who ships, the stores and the log.
 func (h *house) openDrills(ctx context.Context, a *Appliance) (err error) {
+	own, err := newOwnTrials(h, a.folder.in("staging", "drills"))
+	if err != nil {
+		return err
+	}
 	h.drills, err = drill.New(ctx, drill.Config{
 		DB: h.system, Stores: h.pool, Tenants: drilledTenants{directory{h.tenants}}, Chains: drilledChains{h.recovery},
 		Recorder: h.audit, Signer: h.audit, Operations: h.operations, Access: access{h},
-		Policy: h.drillPolicy,
-		Room:   func() (int64, error) { return freeRoom(a.folder.in("stores")) },
-		Clock:  a.now, Logger: a.logger,
+		Policy: h.drillPolicy, Own: own.all(),
+		Room:  func() (int64, error) { return freeRoom(a.folder.in("stores")) },
+		Clock: a.now, Logger: a.logger,
 	})
 	if err != nil {
 		return err
@@ -83,8 +87,8 @@ func (d drilledTenants) Name(ctx context.Context, id data.StoreID) (string, erro
 // drilledChains is recovery as drills ask for it.
 type drilledChains struct{ recovery *recovery.Service }
 
-func (d drilledChains) Chains(ctx context.Context, id data.StoreID) ([]drill.Chain, error) {
-	found, err := d.recovery.Chains(ctx, id)
+func (d drilledChains) Chains(ctx context.Context, name string) ([]drill.Chain, error) {
+	found, err := d.recovery.Chains(ctx, name)
 	out := make([]drill.Chain, len(found))
 	for i, c := range found {
 		out[i] = drill.Chain(c)
@@ -92,8 +96,8 @@ func (d drilledChains) Chains(ctx context.Context, id data.StoreID) ([]drill.Cha
 	return out, err
 }
 
-func (d drilledChains) Source(ctx context.Context, id data.StoreID, target string) (restore.Config, error) {
-	return d.recovery.Source(ctx, id, target)
+func (d drilledChains) Source(ctx context.Context, name, target string) (restore.Config, error) {
+	return d.recovery.Source(ctx, name, target)
 }
 
 func (d drilledChains) VerifyNext(ctx context.Context, now time.Time) error {

@@ -113,7 +113,7 @@ func (c *Codec) Open(name string, object []byte) (Header, []byte, error) {
 	if err != nil {
 		return h, nil, err
 	}
-	compressed, err := decrypt(stream, object[headerSize:], c.associated(name, object[:headerSize]))
+	compressed, err := decrypt(stream, object[HeaderSize:], c.associated(name, object[:HeaderSize]))
 	if err != nil {
 		return h, nil, err
 	}

@@ -68,9 +68,10 @@ func (h *Hash) UnmarshalText(b []byte) error {
 }
 
 const (
-	magic      = "holdfast"
-	version    = 1
-	headerSize = 72
+	magic   = "holdfast"
+	version = 1
+	// HeaderSize is how many bytes at its beginning an object's header takes.
+	HeaderSize = 72
 )
 
 // Header stands in clear, but authenticated, before the sealed part of every
@@ -86,7 +87,7 @@ type Header struct {
 
 // Format gives the header's bytes.
 func (h Header) Format() []byte {
-	b := make([]byte, 0, headerSize)
+	b := make([]byte, 0, HeaderSize)
 	b = append(b, magic...)
 	b = append(b, version, byte(h.Kind), 0, 0)
 	b = binary.BigEndian.AppendUint32(b, h.Generation)
@@ -100,7 +101,7 @@ func (h Header) Format() []byte {
 // ParseHeader reads the header at the start of an object. It answers ErrFormat,
 // or data.ErrNewer for a later version of the format.
 func ParseHeader(b []byte) (Header, error) {
-	if len(b) < headerSize || string(b[:8]) != magic {
+	if len(b) < HeaderSize || string(b[:8]) != magic {
 		return Header{}, ErrFormat
 	}
 	if b[8] != version {

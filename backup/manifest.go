@@ -148,7 +148,7 @@ func (c *Codec) openSigned(name string, object []byte) (Header, []byte, error) {
 	if err != nil {
 		return h, nil, err
 	}
-	if len(object) < headerSize+ed25519.SignatureSize {
+	if len(object) < HeaderSize+ed25519.SignatureSize {
 		return h, nil, fmt.Errorf("%w: cut short", ErrFormat)
 	}
 	public, err := c.PublicKey(h.Generation)
@@ -218,7 +218,7 @@ func (s *Snapshot) validState() error {
 func validRefs(refs []Ref) error {
 	for i, o := range refs {
 		inOrder := i == 0 || o.Kind >= refs[i-1].Kind
-		if (o.Kind != Pages && o.Kind != Tree) || !inOrder || o.Size < headerSize || o.Size > MaxObject || o.First > o.Last {
+		if (o.Kind != Pages && o.Kind != Tree) || !inOrder || o.Size < HeaderSize || o.Size > MaxObject || o.First > o.Last {
 			return fmt.Errorf("%w: manifest: object %d", ErrFormat, i)
 		}
 	}

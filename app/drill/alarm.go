@@ -38,7 +38,7 @@ func (d *drill) alarm(ctx context.Context, shown Drill) error {
 
 // turnAlarm keeps since when an alarm is on.
 func (s *Service) turnAlarm(ctx context.Context, c Chain, kind string, on bool) error {
-	query, args := `DELETE FROM drill_alarms WHERE store = ? AND target = ? AND kind = ?`, []any{c.Store.String(), c.Target, kind}
+	query, args := `DELETE FROM drill_alarms WHERE store = ? AND target = ? AND kind = ?`, []any{c.name(), c.Target, kind}
 	if on {
 		query = `INSERT OR IGNORE INTO drill_alarms (store, target, kind, since) VALUES (?, ?, ?, ?)`
 		args = append(args, s.now().UnixMilli())
@@ -56,7 +56,7 @@ func (s *Service) raiseOverdue(ctx context.Context, st Standing) error {
 	}
 	s.config.Logger.ErrorContext(ctx, "a drill is overdue: nobody knows whether this store can be restored", "store", st.Store, "name", st.Name,
 		"target", st.Target, "due", st.Due.Format(time.RFC3339))
-	err := s.config.Recorder.Record(ctx, api.Event{Action: "drill.overdue", Target: st.Name, Store: st.Store, Outcome: api.Failed,
+	err := s.config.Recorder.Record(ctx, api.Event{Action: "drill.overdue", Target: st.Name, Store: st.chain.log(), Outcome: api.Failed,
 		Detail: map[string]string{"target": st.Target, "due": st.Due.Format(time.RFC3339)}})
 	if err != nil {
 		return err

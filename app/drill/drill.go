@@ -44,9 +44,11 @@ type Tenants interface {
 	Name(ctx context.Context, id data.StoreID) (string, error)
 }
 
-// Chain is what this host shipped of a store to one target.
+// Chain is what this host shipped of a store, or of a part of the appliance, to one
+// target.
 type Chain struct {
 	Store      data.StoreID
+	Own        string // the part of the appliance that is meant instead of a store
 	Target     string // id
 	TargetName string
 	First      time.Time     // of the oldest snapshot known
@@ -59,11 +61,11 @@ type Chain struct {
 
 // Chains is what the room asks of who ships.
 type Chains interface {
-	// Chains lists all of them, by store and target; those of one store if it is
-	// not zero.
-	Chains(ctx context.Context, store data.StoreID) ([]Chain, error)
-	// Source says how to read a chain.
-	Source(ctx context.Context, store data.StoreID, target string) (restore.Config, error)
+	// Chains lists all of them, by name and target; those of one name (a store's id, or
+	// a part of the appliance) if it is not "".
+	Chains(ctx context.Context, name string) ([]Chain, error)
+	// Source says how to read the chain of a name on a target.
+	Source(ctx context.Context, name, target string) (restore.Config, error)
 	// VerifyNext reads a sample of the chain that was longest not verified, if due.
 	VerifyNext(ctx context.Context, now time.Time) error
 	// Explain words an error of a chain or a target for a client.
@@ -96,6 +98,8 @@ type Config struct {
 	Operations *api.Operations
 	Access     api.Reacher
 
+	// Own tries the parts of the appliance, by name; nil: they are not drilled.
+	Own    map[string]Trial
 	Policy func(context.Context, data.StoreID) (Policy, error) // nil: DefaultPolicy
 	// Room is how many bytes a drill may fill; nil: any number.
 	Room   func() (int64, error)

@@ -115,7 +115,7 @@ func (s *Service) list(ctx context.Context, p api.Paging, l listing) (api.Page[R
 // overview is every standing that may be seen, alarms first.
 func (s *Service) overview(ctx context.Context, reach api.Reach) ([]Standing, error) {
 	all, err := s.standings(ctx)
-	all = slices.DeleteFunc(all, func(st Standing) bool { return !reach.Includes(st.chain.Store.Tenant) })
+	all = slices.DeleteFunc(all, func(st Standing) bool { return !st.chain.within(reach) })
 	slices.SortStableFunc(all, func(a, b Standing) int { return cmp.Compare(rank(b), rank(a)) })
 	return all, err
 }

@@ -106,11 +106,15 @@ func (s *Service) serveOfStore(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	id, _, err := s.config.Tenants.Find(r.Context(), r.PathValue("slug"), r.PathValue("env"))
-	if err != nil {
-		return err
+	name, ok := s.own(r.PathValue("slug"), r.PathValue("env"))
+	if !ok {
+		id, _, err := s.config.Tenants.Find(r.Context(), r.PathValue("slug"), r.PathValue("env"))
+		if err != nil {
+			return err
+		}
+		name = id.String()
 	}
-	page, err := s.list(r.Context(), p, listing{Store: id.String(), Reach: api.Reach{All: true}})
+	page, err := s.list(r.Context(), p, listing{Store: name, Reach: api.Reach{All: true}})
 	if err != nil {
 		return err
 	}
@@ -211,6 +215,13 @@ func (s *Service) Drill(ctx context.Context, slug, environment string, o Order) 
 			return api.Operation{}, api.InvalidField("at", "%q is not a moment like 2026-01-31T12:00:00Z", o.At)
 		}
 	}
+	if name, ok := s.own(slug, environment); ok {
+		c, err := s.chosen(ctx, name, o.Target)
+		if err != nil {
+			return api.Operation{}, err
+		}
+		return s.start(ctx, task{chain: c, name: name, at: at, cause: asked})
+	}
 	id, closed, err := s.config.Tenants.Find(ctx, slug, environment)
 	if err == nil && errors.Is(closed, data.ErrDestroyed) {
 		err = s.config.Chains.Explain(closed)
@@ -218,7 +229,7 @@ func (s *Service) Drill(ctx context.Context, slug, environment string, o Order) 
 	if err != nil {
 		return api.Operation{}, err
 	}
-	c, err := s.chosen(ctx, id, o.Target)
+	c, err := s.chosen(ctx, id.String(), o.Target)
 	if err != nil {
 		return api.Operation{}, err
 	}
@@ -229,8 +240,8 @@ func (s *Service) Drill(ctx context.Context, slug, environment string, o Order) 
 	return s.start(ctx, task{chain: c, name: name, at: at, cause: asked, fresh: closed == nil})
 }
 
-func (s *Service) chosen(ctx context.Context, id data.StoreID, target string) (best Chain, err error) {
-	chains, err := s.config.Chains.Chains(ctx, id)
+func (s *Service) chosen(ctx context.Context, name, target string) (best Chain, err error) {
+	chains, err := s.config.Chains.Chains(ctx, name)
 	if err != nil {
 		return best, err
 	}

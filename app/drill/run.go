@@ -80,7 +80,7 @@ func (s *Service) carryOut(ctx context.Context, p *api.Progress, t task) (Drill,
 	}
 	defer func() { s.turn <- struct{}{} }()
 	d := &drill{Service: s, task: t, clock: time.Now(), row: drillRow{
-		ID: system.NewID(), Store: t.chain.Store.String(), Name: t.name, Target: t.chain.Target, TargetName: t.chain.TargetName,
+		ID: system.NewID(), Store: t.chain.name(), Name: t.name, Target: t.chain.Target, TargetName: t.chain.TargetName,
 		Started: s.now().UnixMilli(), RTO: -1, RPO: -1, Cause: t.cause, Actor: data.ActorFrom(ctx).String(),
 	}}
 	if err := d.prepare(ctx); err != nil {
@@ -102,10 +102,14 @@ func (s *Service) carryOut(ctx context.Context, p *api.Progress, t task) (Drill,
 // prepare reads what the drill is held to. The store is only opened for a drill
 // that somebody asked for.
 func (d *drill) prepare(ctx context.Context) (err error) {
-	if d.policy, err = d.config.Policy(ctx, d.chain.Store); err != nil {
+	if d.policy, err = d.policyOf(ctx, d.chain); err != nil {
 		return err
 	}
 	d.row.RTOGoal, d.row.RPOGoal = d.policy.RTO.Milliseconds(), d.policy.RPO.Milliseconds()
+	if d.chain.Own != "" {
+		d.row.RPO, d.clock = d.chain.Lag.Milliseconds(), time.Now()
+		return nil
+	}
 	if d.fresh {
 		if err := d.Witness(ctx, d.chain.Store); err != nil && !errors.Is(err, data.ErrParked) {
 			d.config.Logger.WarnContext(ctx, "a store could not be added up before a drill", "store", d.row.Store, "error", err)
@@ -128,30 +132,25 @@ func (d *drill) loss(ctx context.Context) (int64, error) {
 	if st == nil {
 		return d.chain.Lag.Milliseconds(), nil
 	}
-	now, err := st.Position(ctx)
-	if err != nil || now == d.chain.Position {
+	since, err := st.OldestBeyond(ctx, d.chain.Position)
+	if err != nil || since.IsZero() {
 		return 0, err
 	}
-	after := d.chain.Position
-	if after.Incarnation != now.Incarnation {
-		after = data.Position{Incarnation: now.Incarnation}
-	}
-	missing, err := st.Changes(ctx, after, 1)
-	if err != nil || len(missing) == 0 {
-		return 0, err
-	}
-	return max(0, d.now().Sub(missing[0].At).Milliseconds()), nil
+	return max(0, d.now().Sub(since).Milliseconds()), nil
 }
 
 // run restores into scratch and looks at what came.
 func (d *drill) run(ctx context.Context, p *api.Progress) error {
-	c, err := d.config.Chains.Source(ctx, d.chain.Store, d.chain.Target)
+	c, err := d.config.Chains.Source(ctx, d.chain.name(), d.chain.Target)
 	if err != nil {
 		return err
 	}
 	c.At, c.Until = d.at, d.now()
 	c.Begin = d.room
 	c.Progress = func(done, of int64) { p.Set(ctx, done, of, "bytes", "restoring "+d.name+" from "+d.chain.TargetName) }
+	if d.chain.Own != "" {
+		return d.try(ctx, c)
+	}
 	return d.config.Stores.Try(ctx, func(ctx context.Context, t store.InstallTarget) error {
 		got, err := restore.Run(ctx, c, t)
 		if err == nil {
@@ -194,8 +193,7 @@ func (d *drill) look(ctx context.Context, p *api.Progress, st *store.Store) erro
 	if err != nil {
 		return fmt.Errorf("PocketBase cannot read the restored store: %w", err)
 	}
-	d.row.RTO = time.Since(d.clock).Milliseconds()
-	d.check("probe", passed, "PocketBase opened it, listed %d collections and read records of each", n)
+	d.opened(fmt.Sprintf("PocketBase opened it, listed %d collections and read records of each", n))
 	p.Set(ctx, 0, 0, "", "checking the restored database")
 	if err := d.integrity(ctx, st); err != nil {
 		return err
@@ -212,6 +210,12 @@ func (d *drill) look(ctx context.Context, p *api.Progress, st *store.Store) erro
 		return err
 	}
 	return d.records(ctx, r)
+}
+
+// opened ends the time that a restore takes.
+func (d *drill) opened(text string) {
+	d.row.RTO = time.Since(d.clock).Milliseconds()
+	d.check("probe", passed, "%s", text)
 }
 
 func (d *drill) integrity(ctx context.Context, st *store.Store) error {
@@ -316,7 +320,7 @@ func (d *drill) keep(ctx context.Context) (Drill, error) {
 }
 
 func (d *drill) record(ctx context.Context, shown Drill) error {
-	e := api.Event{Action: "drill.run", Target: shown.Name, Store: shown.Store, Outcome: api.OK, Detail: map[string]string{
+	e := api.Event{Action: "drill.run", Target: shown.Name, Store: d.chain.log(), Outcome: api.OK, Detail: map[string]string{
 		"id": shown.ID, "target": shown.Target, "seq": strconv.FormatInt(shown.Sequence, 10), "cause": shown.Cause,
 		"rto_ms": strconv.FormatInt(d.row.RTO, 10), "rpo_ms": strconv.FormatInt(d.row.RPO, 10),
 	}}

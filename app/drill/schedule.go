@@ -41,7 +41,7 @@ type Standing struct {
 
 // standings are those of all live stores' chains, by name and target.
 func (s *Service) standings(ctx context.Context) ([]Standing, error) {
-	chains, err := s.config.Chains.Chains(ctx, data.StoreID{})
+	chains, err := s.config.Chains.Chains(ctx, "")
 	if err != nil {
 		return nil, err
 	}
@@ -55,14 +55,14 @@ func (s *Service) standings(ctx context.Context) ([]Standing, error) {
 	}
 	var out []Standing
 	for _, c := range chains {
-		name, err := s.config.Tenants.Name(ctx, c.Store)
+		name, err := s.nameOf(ctx, c)
 		if errors.Is(err, data.ErrNotFound) || errors.Is(err, data.ErrParked) || errors.Is(err, data.ErrDestroyed) || errors.Is(err, data.ErrBusy) {
 			continue // nothing is due of what is deleted
 		}
 		if err != nil {
 			return nil, err
 		}
-		policy, err := s.config.Policy(ctx, c.Store)
+		policy, err := s.policyOf(ctx, c)
 		if err != nil {
 			return nil, err
 		}
@@ -80,13 +80,24 @@ func (s *Service) standings(ctx context.Context) ([]Standing, error) {
 
 type pair struct{ store, target string }
 
-func pairOf(c Chain) pair { return pair{c.Store.String(), c.Target} }
+func pairOf(c Chain) pair { return pair{c.name(), c.Target} }
+
+// nameOf is what people call it; data.ErrNotFound for a part that nobody can try.
+func (s *Service) nameOf(ctx context.Context, c Chain) (string, error) {
+	if c.Own == "" {
+		return s.config.Tenants.Name(ctx, c.Store)
+	}
+	if s.config.Own[c.Own] == nil {
+		return "", data.ErrNotFound
+	}
+	return c.Own, nil
+}
 
 // standingOf decides when the next drill is due: a period after the last one began,
 // whatever came of it, and for a new chain within a day of its first snapshot. It is
 // overdue when none has passed for a period and the grace.
 func standingOf(c Chain, name string, p Policy, last *drillRow, good int64, now time.Time) (Standing, error) {
-	st := Standing{Store: c.Store.String(), Name: name, Target: c.TargetName, EverySeconds: int64(p.Every / time.Second), chain: c}
+	st := Standing{Store: c.name(), Name: name, Target: c.TargetName, EverySeconds: int64(p.Every / time.Second), chain: c}
 	if last != nil {
 		d, err := last.drill()
 		if err != nil {
@@ -115,7 +126,7 @@ func standingOf(c Chain, name string, p Policy, last *drillRow, good int64, now 
 // spread gives each chain a delay of its own, so that not all are due at once.
 func spread(c Chain, within time.Duration) time.Duration {
 	h := fnv.New64a()
-	h.Write([]byte(c.Store.String() + " " + c.Target))
+	h.Write([]byte(c.name() + " " + c.Target))
 	return time.Duration(h.Sum64() % uint64(within))
 }
 
@@ -242,7 +253,7 @@ func (s *Service) scheduled(st Standing) error {
 }
 
 func (s *Service) start(ctx context.Context, t task) (api.Operation, error) {
-	return s.config.Operations.Start(ctx, "drill", t.name, t.chain.Store.String(), func(ctx context.Context, p *api.Progress) (any, error) {
+	return s.config.Operations.Start(ctx, "drill", t.name, t.chain.log(), func(ctx context.Context, p *api.Progress) (any, error) {
 		d, err := s.carryOut(ctx, p, t)
 		if err != nil {
 			return nil, s.config.Chains.Explain(err)
@@ -257,7 +268,7 @@ func (s *Service) addUp(all []Standing, now time.Time) {
 	seen := map[data.StoreID]bool{}
 	for _, st := range all {
 		id := st.chain.Store
-		if seen[id] || s.ctx.Err() != nil {
+		if seen[id] || st.chain.Own != "" || s.ctx.Err() != nil {
 			continue
 		}
 		seen[id] = true

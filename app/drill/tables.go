@@ -107,7 +107,7 @@ type Drill struct {
 
 // Check is one thing that a drill looked at.
 type Check struct {
-	Name  string `json:"name" enum:"chain,checksum,integrity,probe,feed,records,files"`
+	Name  string `json:"name" enum:"chain,checksum,integrity,probe,feed,records,files,log"`
 	State string `json:"state" enum:"passed,failed,skipped"`
 	Text  string `json:"text"`
 }

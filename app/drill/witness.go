@@ -168,7 +168,7 @@ func (s *Service) since(ctx context.Context, st *store.Store) (data.Position, er
 	if err != nil {
 		return now, err
 	}
-	chains, err := s.config.Chains.Chains(ctx, st.ID())
+	chains, err := s.config.Chains.Chains(ctx, st.ID().String())
 	since := now
 	for _, c := range chains {
 		if c.Position.Incarnation == now.Incarnation {

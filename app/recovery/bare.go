@@ -27,14 +27,20 @@ type Returned struct {
 }
 
 // Return brings a store back from a target, into its place and under its own keys, with
-// the erasures that the ledger knows of. data.ErrExists where it is there already.
-func (s *Service) Return(ctx context.Context, id data.StoreID, source backup.ObjectStore, progress func(done, of int64)) (Returned, error) {
+// the erasures that the ledger knows of. data.ErrExists where it is there already;
+// backup.ErrNoSnapshot where the target has none; ErrCut.
+func (s *Service) Return(ctx context.Context, id data.StoreID, from From) (Returned, error) {
+	if !from.AcceptCut {
+		if err := s.Uncut(ctx, from, id.String(), s.config.Archive(id)); err != nil {
+			return Returned{}, err
+		}
+	}
 	replay, err := s.replayOf(ctx, id)
 	if err != nil {
 		return Returned{}, err
 	}
 	b := &building{replay: replay, config: restore.Config{
-		Source: source, Store: id.String(), Keys: s.config.Archive(id), Scratch: s.scratch, Progress: progress,
+		Source: from.Source, Store: id.String(), Keys: s.config.Archive(id), Scratch: s.scratch, Progress: from.Progress,
 		Begin: s.roomFor, Resume: s.resume("bare-" + strings.ReplaceAll(id.String(), "/", "-")),
 	}}
 	b.look = b.count
@@ -53,22 +59,16 @@ func (s *Service) Return(ctx context.Context, id data.StoreID, source backup.Obj
 // Claim notes what the targets hold of each chain, so that shipping goes on behind it
 // in an epoch of its own: this host is the one that continues. Targets that cannot be
 // read are named in the error; their chains have to be taken over later.
-func (s *Service) Claim(ctx context.Context) error {
+func (s *Service) Claim(ctx context.Context, stores []data.StoreID) error {
 	targets, err := s.targets(ctx)
 	if err != nil {
 		return err
-	}
-	var stores []data.StoreID
-	if s.config.Live != nil {
-		if stores, err = s.config.Live(ctx); err != nil {
-			return err
-		}
 	}
 	var errs []error
 	for _, t := range targets {
 		source, err := s.open(t)
 		for i := 0; err == nil && i < len(stores); i++ {
-			err = s.claim(ctx, t, restore.Config{Source: source, Store: stores[i].String(), Keys: s.config.Segments(stores[i])})
+			err = s.claim(ctx, t, restore.Config{Source: source, Store: stores[i].String(), Keys: s.config.Archive(stores[i])})
 		}
 		for name, own := range s.config.Own {
 			if err == nil {

@@ -11,9 +11,11 @@ import (
 	"holdfast/data"
 )
 
-// Chain is what this host knows of a store's chain on one target.
+// Chain is what this host knows of a chain on one target: a store's, or that of a part of
+// the appliance.
 type Chain struct {
 	Store      data.StoreID
+	Own        string // the part of the appliance that is meant instead of a store
 	Target     string // id
 	TargetName string
 	First      time.Time // of the oldest snapshot
@@ -34,42 +36,40 @@ const chainsQuery = `WITH RECURSIVE stores (store) AS (
 		AND s.sequence = (SELECT max(n.sequence) FROM snapshots n WHERE n.store = stores.store AND n.target = t.id)
 	WHERE stores.store IS NOT NULL ORDER BY s.store, t.name`
 
-// Chains lists the chains of all tenants' stores, or of one, by store and target.
-func (s *Service) Chains(ctx context.Context, id data.StoreID) ([]Chain, error) {
+// Chains lists all chains, or those of one name (a store's id, or a part of the
+// appliance), by name and target.
+func (s *Service) Chains(ctx context.Context, name string) ([]Chain, error) {
 	var rows []struct {
 		snapshotRow
 		First int64 `db:"first"`
 	}
-	one := ""
-	if id != (data.StoreID{}) {
-		one = id.String()
-	}
 	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
-		return tx.SelectContext(ctx, &rows, chainsQuery, one, one)
+		return tx.SelectContext(ctx, &rows, chainsQuery, name, name)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list chains: %w", err)
 	}
 	var out []Chain
 	for _, r := range rows {
-		id, err := data.ParseStoreID(r.Store)
-		if err != nil {
-			continue // the appliance's own are no tenant's
+		key, own := laneKey{r.Store, r.Target}, ""
+		id, ok := key.store()
+		if !ok {
+			own = r.Store
 		}
-		lag := s.courseOf(laneKey{r.Store, r.Target}).lag
-		out = append(out, Chain{id, r.Target, r.Name, time.UnixMilli(r.First).UTC(), r.at(), r.Sequence, r.position(), lag})
+		lag := s.courseOf(key).lag
+		out = append(out, Chain{id, own, r.Target, r.Name, time.UnixMilli(r.First).UTC(), r.at(), r.Sequence, r.position(), lag})
 	}
 	return out, nil
 }
 
-// Source says how to read a store's chain on a target, by its id, and that it may
+// Source says how to read the chain of a name on a target, by its id, and that it may
 // not end before what was shipped.
-func (s *Service) Source(ctx context.Context, id data.StoreID, target string) (restore.Config, error) {
+func (s *Service) Source(ctx context.Context, name, target string) (restore.Config, error) {
 	rows, err := s.targets(ctx)
 	if err != nil {
 		return restore.Config{}, err
 	}
-	newest, err := s.newest(ctx, id)
+	newest, err := s.newestOf(ctx, name)
 	if err != nil {
 		return restore.Config{}, err
 	}
@@ -79,10 +79,18 @@ func (s *Service) Source(ctx context.Context, id data.StoreID, target string) (r
 		}
 		place, err := s.open(t)
 		return restore.Config{
-			Source: place, Store: id.String(), Keys: s.config.Archive(id), Scratch: s.scratch, AtLeast: newest[target].Sequence,
+			Source: place, Store: name, Keys: s.keysOf(name), Scratch: s.scratch, AtLeast: newest[target].Sequence,
 		}, err
 	}
 	return restore.Config{}, fmt.Errorf("target %s: %w", target, data.ErrNotFound)
+}
+
+// keysOf are the keys to read a chain with.
+func (s *Service) keysOf(name string) data.KeySource {
+	if id, err := data.ParseStoreID(name); err == nil {
+		return s.config.Archive(id)
+	}
+	return s.config.Own[name].Keys
 }
 
 // Explain words an error of a chain or a target for a client.

@@ -118,15 +118,11 @@ func (s *Service) behind(ctx context.Context, r ref, t targetRow, newest snapsho
 		return err
 	}
 	one.DirtyPages = st.PagesFor(t.ID).Dirty()
-	after := newest.position()
-	if after.Incarnation != now.Incarnation {
-		after = data.Position{Incarnation: now.Incarnation}
-	}
-	missing, err := st.Changes(ctx, after, 1)
-	if err != nil || len(missing) == 0 {
+	since, err := st.OldestBeyond(ctx, newest.position())
+	if err != nil || since.IsZero() {
 		return err
 	}
-	one.LagSeconds = max(0, s.now().Sub(missing[0].At).Seconds())
+	one.LagSeconds = max(0, s.now().Sub(since).Seconds())
 	return nil
 }
 

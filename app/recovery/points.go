@@ -41,6 +41,8 @@ type Point struct {
 	Files     int64     `json:"files" doc:"files of the store at that moment"`
 	Snapshots int64     `json:"snapshots" doc:"how many points it stands for on one target"`
 	Position  int64     `json:"position" doc:"of the change feed; the point holds at least everything up to it"`
+	Life      string    `json:"incarnation" doc:"the life of the store that the position is of: a restore in place begins one, and so does its undo"`
+	NewLife   bool      `json:"new_life" doc:"of the points told, the first one of this life; those before it can be restored all the same"`
 	Kind      string    `json:"kind" enum:"second,minute,hour,day,base" doc:"what it is the last of; base: a whole image"`
 	Drilled   bool      `json:"drilled" doc:"a drill restored it and found it whole"`
 }
@@ -98,6 +100,7 @@ func (s *Service) Points(ctx context.Context, id data.StoreID, st Stretch) (Poin
 		from, until := within(st, *ends.First, *ends.Last)
 		return answer.read(ctx, tx, id.String(), from, until, st.Limit)
 	})
+	markLives(answer.Points)
 	if err == nil {
 		err = s.markDrilled(ctx, id.String(), answer.Points)
 	}
@@ -259,10 +262,20 @@ func merge(rows []pointRow, step int64) []Point {
 	return points
 }
 
+// markLives marks where a restore in place, or its undo, began a life. Before the first
+// of the points nothing is known, so it is not marked.
+func markLives(points []Point) {
+	seen := map[string]bool{}
+	for i := range points {
+		points[i].NewLife = i > 0 && !seen[points[i].Life]
+		seen[points[i].Life] = true
+	}
+}
+
 func (r pointRow) point() Point {
 	return Point{
 		Time: r.at(), Sequence: r.Sequence, Targets: []string{r.Name}, Bytes: r.Size, Pages: r.Moved, Files: r.Files,
-		Snapshots: r.Count, Position: r.Position, Kind: r.kind(),
+		Snapshots: r.Count, Position: r.Position, Life: r.Incarnation, Kind: r.kind(),
 	}
 }
 

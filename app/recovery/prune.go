@@ -12,7 +12,6 @@ import (
 
 	"holdfast/app/api"
 	"holdfast/backup/chain"
-	"holdfast/backup/restore"
 	"holdfast/data"
 )
 
@@ -43,34 +42,13 @@ type PrunedThere struct {
 }
 
 // proven is the newest snapshot of a chain that a drill restored and found good;
-// 0 without one. Nobody drills the parts of the appliance: their chains are read
-// through instead, just before they are pruned.
-func (s *Service) proven(ctx context.Context, key laneKey, t targetRow) (int64, error) {
-	if _, ok := key.store(); !ok {
-		return s.readThrough(ctx, key, t)
-	}
+// 0 without one.
+func (s *Service) proven(ctx context.Context, key laneKey) (int64, error) {
 	good, err := s.goodDrills(ctx, key.chain, key.target)
 	if err != nil || len(good) == 0 {
 		return 0, err
 	}
 	return good[len(good)-1], nil
-}
-
-// readThrough verifies a chain and gives its newest sequence, 0 where it is damaged.
-func (s *Service) readThrough(ctx context.Context, key laneKey, t targetRow) (int64, error) {
-	newest, err := s.newestOn(ctx, key)
-	if err != nil || newest == 0 {
-		return 0, err
-	}
-	target, err := s.open(t)
-	if err != nil {
-		return 0, err
-	}
-	report, err := restore.Verify(ctx, restore.Config{Source: target, Store: key.chain, Keys: s.segments(key), Scratch: s.scratch, AtLeast: newest})
-	if err != nil || !report.OK {
-		return 0, err
-	}
-	return newest, nil
 }
 
 // Prune starts pruning a store's chain on one target, or on all ("").
@@ -108,7 +86,7 @@ func (s *Service) prune(ctx context.Context, key laneKey, t targetRow) (PrunedTh
 	if err != nil {
 		return out, err
 	}
-	if out.Verified, err = s.proven(ctx, key, t); err != nil {
+	if out.Verified, err = s.proven(ctx, key); err != nil {
 		return out, err
 	}
 	l, err := s.lane(ctx, key)
@@ -232,12 +210,8 @@ func (s *Service) prunesDue(ctx context.Context, now time.Time) (due []laneKey, 
 		if err != nil || !live[one.key.chain] || next[one.key].After(now) || one.newest.Sequence < 2 || one.state == stateFenced {
 			continue
 		}
-		_, store := one.key.store()
-		drilled := int64(0)
-		if store {
-			drilled, err = s.proven(ctx, one.key, one.target)
-		}
-		if !store || drilled > 0 || under[one.key] {
+		var drilled int64
+		if drilled, err = s.proven(ctx, one.key); drilled > 0 || under[one.key] {
 			due = append(due, one.key)
 		}
 	}

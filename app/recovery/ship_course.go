@@ -77,11 +77,10 @@ const (
 	backoff    = time.Second
 	backoffMax = time.Minute
 	alarmAfter = 5 * time.Minute
-	// ownRate is what whole copies of a stream may take, in bytes a second, for each
-	// 64th stretch is one.
-	ownRate   = 64 << 10
-	stretches = 64
-	ownMax    = 5 * time.Minute
+	// A stream is asked for what came since the last time, which costs a look at what
+	// its source has in memory: the larger it is, the rarer, but never rarer than ownMax.
+	ownSize = 256 << 20 // bytes for each second
+	ownMax  = 5 * time.Second
 )
 
 // States of a chain.
@@ -200,12 +199,11 @@ func (p *ships) plan(c *course) {
 // at about its turn: what the last one took, within a quarter of the turn.
 func (c *course) ahead(every time.Duration) time.Duration { return min(c.took, every/4) }
 
-// every is how often a chain is shipped: a stream the less often the more a whole
-// copy of it is.
+// every is how often a chain is shipped: a large stream less often.
 func (p *ships) every(chain string) time.Duration {
 	every := p.policyOf(chain).every()
 	if own, ok := p.s.config.Own[chain]; ok && own.Size != nil {
-		every = max(every, min(ownMax, time.Duration(float64(own.Size())/(ownRate*stretches)*float64(time.Second))))
+		every = max(every, min(ownMax, time.Duration(float64(own.Size())/ownSize*float64(time.Second))))
 	}
 	return every
 }

@@ -57,10 +57,7 @@ func (s *Service) verifiable(ctx context.Context, slug, environment string) (ref
 
 // archive are the keys to read a chain with.
 func (s *Service) archive(r ref) data.KeySource {
-	if r.own != "" {
-		return s.config.Own[r.own].Keys
-	}
-	return s.config.Archive(r.id)
+	return s.keysOf(r.chain())
 }
 
 // readable finds a store whose snapshots can be read: live or parked.
@@ -96,7 +93,7 @@ func (s *Service) verify(ctx context.Context, p *api.Progress, r ref, targets []
 			return nil, s.explain(fmt.Errorf("target %s: %w", t.Name, err))
 		}
 		sum.add(report)
-		if err := s.keepVerified(ctx, r.id, t, report); err != nil {
+		if err := s.keepVerified(ctx, r.chain(), t, report); err != nil {
 			return nil, err
 		}
 	}

@@ -62,19 +62,19 @@ func (r verificationRow) shown() (Verification, error) {
 }
 
 // keepVerified keeps what came of reading one chain; what was found is said aloud.
-func (s *Service) keepVerified(ctx context.Context, id data.StoreID, t targetRow, report restore.Report) error {
+func (s *Service) keepVerified(ctx context.Context, name string, t targetRow, report restore.Report) error {
 	problems := []string{}
 	for _, p := range report.Problems {
 		problems = append(problems, p.Object+": "+p.Reason)
 	}
 	if len(problems) > 0 {
-		s.config.Logger.ErrorContext(ctx, "a chain is damaged", "store", id.String(), "target", t.Name, "problems", len(problems), "first", problems[0])
+		s.config.Logger.ErrorContext(ctx, "a chain is damaged", "store", name, "target", t.Name, "problems", len(problems), "first", problems[0])
 	}
 	text, err := json.Marshal(problems)
 	if err != nil {
 		return err
 	}
-	row := verificationRow{system.NewID(), id.String(), t.ID, t.Name, s.now().UnixMilli(), report.OK, report.Sampled,
+	row := verificationRow{system.NewID(), name, t.ID, t.Name, s.now().UnixMilli(), report.OK, report.Sampled,
 		report.Snapshots, report.Objects, report.Bytes, report.Duration.Milliseconds(), string(text)}
 	err = s.config.DB.Update(context.WithoutCancel(ctx), func(tx *sqlx.Tx) error {
 		_, err := tx.NamedExecContext(ctx, `INSERT INTO verifications VALUES (:id, :store, :target, :target_name, :ended, :ok, :sampled, :snapshots, :objects, :bytes, :ms, :problems)`, row)
@@ -117,7 +117,7 @@ const (
 // VerifyNext reads a sample of the chain that was longest not verified, if that is
 // due, and waits for the end. It wakes no store.
 func (s *Service) VerifyNext(ctx context.Context, now time.Time) error {
-	chains, err := s.Chains(ctx, data.StoreID{})
+	chains, err := s.Chains(ctx, "")
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (s *Service) VerifyNext(ctx context.Context, now time.Time) error {
 		return err
 	}
 	seen := func(c Chain) time.Time {
-		if v, ok := last[laneKey{c.Store.String(), c.Target}]; ok {
+		if v, ok := last[c.key()]; ok {
 			return time.UnixMilli(v.Ended)
 		}
 		return c.First.Add(24*time.Hour - verifyEvery) // a day after the first snapshot
@@ -136,11 +136,11 @@ func (s *Service) VerifyNext(ctx context.Context, now time.Time) error {
 		if now.Sub(seen(c)) < verifyEvery || s.config.Slug == nil {
 			return nil
 		}
-		slug, err := s.config.Slug(ctx, c.Store)
+		slug, environment, err := s.called(ctx, c)
 		if err != nil {
 			continue // it is no more
 		}
-		op, err := s.Verify(ctx, slug, c.Store.Environment, VerifyOrder{Choice{c.TargetName}, verifySample})
+		op, err := s.Verify(ctx, slug, environment, VerifyOrder{Choice{c.TargetName}, verifySample})
 		if err != nil {
 			continue // destroyed, or its keys are gone: nothing to verify
 		}
@@ -148,6 +148,22 @@ func (s *Service) VerifyNext(ctx context.Context, now time.Time) error {
 		return err
 	}
 	return nil
+}
+
+// called is how a request names what a chain is of.
+func (s *Service) called(ctx context.Context, c Chain) (slug, environment string, err error) {
+	if c.Own != "" {
+		return c.Own, data.Prod, nil
+	}
+	slug, err = s.config.Slug(ctx, c.Store)
+	return slug, c.Store.Environment, err
+}
+
+func (c Chain) key() laneKey {
+	if c.Own != "" {
+		return laneKey{c.Own, c.Target}
+	}
+	return laneKey{c.Store.String(), c.Target}
 }
 
 // verifyFindings tells of chains whose last verification found something.

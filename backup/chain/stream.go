@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"holdfast/backup"
 	"holdfast/data"
@@ -24,9 +25,14 @@ type Stream interface {
 // sort in the order in which they are to be loaded.
 const streamPrefix = "stream/"
 
-// streamStretches is how many stretches are kept before the stream is taken from
-// its beginning again.
-const streamStretches = 64
+const (
+	// streamStretches is how many stretches there are before the last ones are put
+	// together.
+	streamStretches = 64
+	// streamWhole is how old the first stretch gets: a source may have cleared a
+	// deletion away before it was asked.
+	streamWhole = 24 * time.Hour
+)
 
 // ShipStream brings the target up to the present of a store that is a stream. A
 // snapshot has no pages; each stretch of the stream is a file of its tree, so a
@@ -85,15 +91,76 @@ func (f *fileScan) stretch(ctx context.Context, s Stream) error {
 		return errors.New("the stream went back")
 	}
 	file := backup.File{FileInfo: data.FileInfo{Name: stretchName(since, version), Size: w.size, Modified: f.d.since.UTC()}, Chunks: w.chunks}
-	f.d.changes = []backup.Change{{Put: &file}}
-	if anew {
-		f.d.changes = replaced(f.d.from.tree.Names(), &file)
+	names := f.d.from.tree.Names()
+	switch {
+	case anew:
+		f.d.changes = replaced(names, &file)
+	case len(names) >= streamStretches:
+		return f.together(ctx, names, &file)
+	default:
+		f.d.changes = []backup.Change{{Put: &file}}
+	}
+	return nil
+}
+
+// together puts the last stretches into one, with the one that came: their bytes as
+// they are, so that no deletion is lost. Of stretches that are each larger than all
+// behind it there are few, so each byte is put anew a few times only.
+func (f *fileScan) together(ctx context.Context, names []string, came *backup.File) error {
+	first := f.small(names)
+	since, _, err := parseStretch(names[first])
+	if err != nil {
+		return err
+	}
+	_, version, err := parseStretch(came.Name)
+	if err != nil {
+		return err
+	}
+	w := &chunkWriter{ctx: ctx, f: f}
+	for _, name := range names[first:] {
+		file, _ := f.d.from.tree.Get(name)
+		if err := f.append(ctx, w, file.Chunks); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(f.append(ctx, w, came.Chunks), w.flush()); err != nil {
+		return err
+	}
+	all := backup.File{FileInfo: data.FileInfo{Name: stretchName(since, version), Size: w.size, Modified: came.Modified}, Chunks: w.chunks}
+	f.d.changes = replaced(names[first:], &all)
+	return nil
+}
+
+// small finds the first of the stretches, but the very first, that is not larger than
+// all behind it.
+func (f *fileScan) small(names []string) int {
+	behind := int64(0)
+	first := len(names) - 1
+	for i := len(names) - 1; i > 0; i-- {
+		file, _ := f.d.from.tree.Get(names[i])
+		if file.Size <= behind {
+			first = i
+		}
+		behind += file.Size
+	}
+	return first
+}
+
+func (f *fileScan) append(ctx context.Context, w *chunkWriter, chunks []backup.Chunk) error {
+	for _, c := range chunks {
+		content, err := f.chain.reader.Content(ctx, c)
+		if err == nil {
+			_, err = w.Write(content.Plain)
+		}
+		if err != nil {
+			return fmt.Errorf("put stretches together: %w", err)
+		}
 	}
 	return nil
 }
 
 // reached is the version that the tree has, 0 when it is time to begin anew: the
-// stretches are many, or larger than the first one.
+// first stretch is old, or the others are larger together.
 func (f *fileScan) reached() (since uint64, anew bool, err error) {
 	names := f.d.from.tree.Names()
 	if len(names) == 0 {
@@ -101,7 +168,7 @@ func (f *fileScan) reached() (since uint64, anew bool, err error) {
 	}
 	_, since, err = parseStretch(names[len(names)-1])
 	first, _ := f.d.from.tree.Get(names[0])
-	if len(names) >= streamStretches || f.d.from.tree.Bytes() > 2*first.Size+backup.ChunkSize {
+	if f.d.since.Sub(first.Modified) > streamWhole || f.d.from.tree.Bytes() > 2*first.Size+backup.ChunkSize {
 		return 0, true, err
 	}
 	return since, false, err

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/backup/backuptest"
 	"holdfast/backup/objects"
@@ -51,8 +52,8 @@ func TestShipStream(t *testing.T) {
 	r := newRig(t, objects.NewMemory())
 	l := &log{}
 	k := r.keeper()
-	var anew int
-	for i := range 200 {
+	var together, stretches int
+	for i := range 300 {
 		*l = append(*l, fmt.Sprint("line ", i, strings.Repeat("x", i*20)))
 		r.now = r.now.Add(7e9)
 		res, err := r.chain.ShipStream(t.Context(), l, data.Position{})
@@ -60,8 +61,9 @@ func TestShipStream(t *testing.T) {
 			t.Fatalf("%+v, %v", res, err)
 		}
 		if res.Changed > 1 {
-			anew++
+			together++
 		}
+		stretches = max(stretches, res.Files)
 		if i%50 == 20 {
 			r.open()
 			r.compact(k)
@@ -73,8 +75,13 @@ func TestShipStream(t *testing.T) {
 	if want := strings.Join(*l, "\n") + "\n"; r.loaded() != want {
 		t.Error("the stream came back otherwise")
 	}
-	if anew < 2 {
-		t.Errorf("begun anew %d times", anew)
+	if together < 2 || stretches > 64 {
+		t.Errorf("stretches were put together %d times, there were up to %d", together, stretches)
 	}
 	r.verified()
+	r.now = r.now.Add(25 * time.Hour)
+	*l = append(*l, "the next day")
+	if res, err := r.chain.ShipStream(t.Context(), l, data.Position{}); err != nil || res.Files != 1 {
+		t.Errorf("after a day the stream is not taken whole: %+v, %v", res, err)
+	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/s3utils"
 
 	"holdfast/backup"
 	"holdfast/data"
@@ -50,6 +51,9 @@ func openS3(u *url.URL, c Credentials) (*S3, error) {
 	}
 	if u.Host == "" || u.User != nil {
 		return nil, fmt.Errorf("%w: want s3://bucket/prefix, credentials apart", ErrURL)
+	}
+	if err := s3utils.CheckValidBucketName(u.Host); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrURL, err)
 	}
 	prefix := strings.Trim(u.Path, "/")
 	if prefix != "" {

@@ -23,6 +23,7 @@ type snapshot struct {
 	inPlace   *sync.RWMutex     // of the database
 	next      int               // of pages, the first not read yet
 	kept      map[uint32][]byte // by page
+	over      overflow          // what there was no room for
 	failed    error             // keeping a page failed
 }
 
@@ -35,9 +36,13 @@ type view struct {
 	of    *follower
 }
 
-// maxKept bounds how many images writers keep for a slow snapshot (64 MiB); then
-// they wait for it.
-const maxKept = 16384
+// imageSize is that of the sealed image in the file that it lies in.
+func (p pageFrame) imageSize() int {
+	if p.inLog() {
+		return frameSize
+	}
+	return data.PageSize
+}
 
 func (p pageFrame) inLog() bool { return p.frame != 0 && p.frame != unwritten }
 
@@ -55,6 +60,7 @@ func (db *database) begin(name string) (*snapshot, error) {
 		return nil, errClosed
 	}
 	s := &snapshot{view: t.view(t.follower(name)), inPlace: &db.inPlace, kept: map[uint32][]byte{}}
+	s.over = overflow{disk: db.fs.Disk, path: db.path}
 	if err := s.open(db.fs.Disk, db.path); err != nil {
 		return nil, err
 	}
@@ -94,7 +100,7 @@ func (t *tracker) end(s *snapshot, ok bool) {
 	}
 	t.current = nil
 	t.landed(s.of, ok)
-	t.cond.Broadcast()
+	s.over.close()
 	s.main.Close()
 	if s.log != nil {
 		s.log.Close()
@@ -167,8 +173,11 @@ func (t *tracker) fetch(s *snapshot, buf []byte, i int) ([]byte, error) {
 	page := s.pages[i].page
 	if image, ok := s.kept[page]; ok {
 		delete(s.kept, page)
-		t.cond.Broadcast() // there is room again
 		return image, nil
+	}
+	if s.over.has(page) {
+		buf = buf[:s.pages[i].imageSize()]
+		return buf, s.over.get(page, buf)
 	}
 	if s.failed != nil {
 		return nil, s.failed
@@ -178,12 +187,12 @@ func (t *tracker) fetch(s *snapshot, buf []byte, i int) ([]byte, error) {
 
 // image reads a page's sealed image from the files.
 func (s *snapshot) image(buf []byte, at pageFrame) ([]byte, error) {
-	r, off, n := s.main, pagePosition(at.page), data.PageSize
+	r, off, n := s.main, pagePosition(at.page), at.imageSize()
 	switch {
 	case at.frame == unwritten:
 		return nil, nil
 	case at.inLog():
-		r, off, n = s.log, framePosition(at.frame), frameSize
+		r, off = s.log, framePosition(at.frame)
 	default:
 		s.inPlace.RLock()
 		defer s.inPlace.RUnlock()
@@ -218,8 +227,9 @@ func (t *tracker) keepLog() {
 	t.keep(each(pageFrame.inLog))
 }
 
-// keep saves pages of the snapshot as long as next names one (not -1). mu is
-// held, but not while it waits for room.
+// keep saves pages of the snapshot as long as next names one (not -1). mu is held. A
+// writer never waits for a snapshot: where neither memory nor disk has room, the
+// snapshot fails.
 func (t *tracker) keep(next func(s *snapshot) int) {
 	for t.current != nil && t.current.failed == nil {
 		s := t.current
@@ -227,28 +237,26 @@ func (t *tracker) keep(next func(s *snapshot) int) {
 		if i < 0 {
 			return
 		}
-		if len(s.kept) >= maxKept {
-			t.cond.Wait()
+		image, err := s.image(make([]byte, frameSize), s.pages[i])
+		if err == nil && len(s.kept) < t.room {
+			s.kept[s.pages[i].page] = image
 			continue
 		}
-		image, err := s.image(make([]byte, frameSize), s.pages[i])
+		if err == nil {
+			err = s.over.put(s.pages[i].page, image)
+		}
 		if err != nil {
 			s.failed = fmt.Errorf("keep page %d for the snapshot: %w", s.pages[i].page, err)
 			return
 		}
-		s.kept[s.pages[i].page] = image
 	}
 }
 
 // each names, one after the other, the pages that are wanted and neither read
 // nor kept.
 func each(wanted func(pageFrame) bool) func(s *snapshot) int {
-	var of *snapshot // while keep waited, another may have begun
 	i := 0
 	return func(s *snapshot) int {
-		if of != s {
-			of, i = s, 0
-		}
 		for i = max(i, s.next); i < len(s.pages); i++ {
 			if wanted(s.pages[i]) && !s.has(i) {
 				return i
@@ -261,5 +269,5 @@ func each(wanted func(pageFrame) bool) func(s *snapshot) int {
 // has says whether a page was read or kept.
 func (s *snapshot) has(i int) bool {
 	_, kept := s.kept[s.pages[i].page]
-	return kept || i < s.next
+	return kept || s.over.has(s.pages[i].page) || i < s.next
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -117,15 +118,18 @@ func TestWritersGoOn(t *testing.T) {
 	empty := "DELETE FROM t; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)" // touches few of the pages that it cuts off
 	for _, before := range []string{"PRAGMA wal_checkpoint(TRUNCATE)", "SELECT 1"} {
 		for _, meanwhile := range [][]string{{update, shrink}, {shrink, update}, {empty}} {
-			goOn(t, before, meanwhile)
+			goOn(t, maxKept, before, meanwhile)
 		}
 	}
+	goOn(t, 2, "PRAGMA wal_checkpoint(TRUNCATE)", []string{update, shrink}) // what memory has no room for
+	goOn(t, 2, "SELECT 1", []string{shrink, update})
 }
 
-func goOn(t *testing.T, before string, meanwhile []string) {
+func goOn(t *testing.T, room int, before string, meanwhile []string) {
 	t.Helper()
 	fs := mount(t, t.TempDir(), newRing("a"))
 	tap, copied := openTap(t, fs, "data.db"), newReplica()
+	tap.db.track.room = room
 	c := connect(t, fs, "data.db")
 	run(t, c, "PRAGMA wal_autocheckpoint=0; CREATE TABLE t(id INTEGER PRIMARY KEY, x)")
 	run(t, c, "INSERT INTO t(x) SELECT hex(randomblob(300)) FROM generate_series(1,500)")
@@ -146,10 +150,18 @@ func goOn(t *testing.T, before string, meanwhile []string) {
 	if content(t, copied.open(t)) != sum {
 		t.Fatalf("after %q the snapshot mixes states", before)
 	}
+	if left := there(fs.Dir, "data.db"+keptSuffix); left {
+		t.Fatal("what was kept for the snapshot is still there")
+	}
 	ship(t, copied, tap)
 	if content(t, copied.open(t)) != content(t, c) {
 		t.Fatalf("after %q the next snapshot differs", before)
 	}
+}
+
+func there(dir, name string) bool {
+	_, err := os.Stat(filepath.Join(dir, name))
+	return err == nil
 }
 
 // TestFramesOfTwo: a transaction that was rolled back leaves frames behind, which

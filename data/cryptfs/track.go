@@ -9,7 +9,7 @@ import (
 // write into the log. While no tap is open it only guards the log's resets.
 type tracker struct {
 	mu   sync.Mutex
-	cond *sync.Cond // a snapshot read a page, or ended
+	room int // for images that writers keep for a snapshot, in memory
 
 	on              bool              // a tap is open
 	pages           uint32            // size of the database, in pages
@@ -41,7 +41,7 @@ type pageFrame struct{ page, frame uint32 }
 const unwritten = ^uint32(0)
 
 func (t *tracker) init() {
-	t.cond = sync.NewCond(&t.mu)
+	t.room = maxKept
 	t.frames = map[uint32]uint32{}
 }
 

@@ -1,0 +1,93 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"holdfast/app/api"
+	"holdfast/app/audit"
+	"holdfast/data"
+)
+
+// revokedBefore is how much before the newest point of the system database the log is
+// looked through: a point holds at least everything up to its time, but clocks of
+// entries are read earlier.
+const revokedBefore = 5 * time.Minute
+
+// since lists what a log has since shortly before the newest point of the system
+// database, the newest first.
+func (b *bare) since(ctx context.Context, h *house, log string) (out []audit.Entry, err error) {
+	const page = 500
+	oldest := b.result.System.Time.Add(-revokedBefore)
+	for {
+		entries, _, err := h.audit.List(ctx, log, audit.Query{Offset: len(out), Limit: page})
+		if err != nil {
+			return nil, fmt.Errorf("read the log: %w", err)
+		}
+		for _, e := range entries {
+			if e.Time.Before(oldest) {
+				return out, nil
+			}
+			out = append(out, e)
+		}
+		if len(entries) < page {
+			return out, nil
+		}
+	}
+}
+
+// revokeAgain ends the API keys of which the log knows that they were revoked, and the
+// system database, being older, does not.
+func (b *bare) revokeAgain(ctx context.Context, h *house, all []returning) error {
+	for _, r := range all {
+		entries, err := b.since(ctx, h, r.id.String())
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if e.Action != "key.revoke" || e.Erased {
+				continue
+			}
+			err := h.identity.RevokeKey(ctx, r.id, e.Target)
+			if errors.Is(err, data.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			b.result.Revoked++
+		}
+	}
+	return nil
+}
+
+// endAgain locks persons and ends roles of which the log knows and the system database
+// does not.
+func (b *bare) endAgain(ctx context.Context, h *house, _ []returning) error {
+	entries, err := b.since(ctx, h, audit.Appliance)
+	if err != nil {
+		return err
+	}
+	unlocked := map[string]bool{} // later
+	for _, e := range entries {
+		unlocked[e.Target] = unlocked[e.Target] || e.Action == "person.unlock"
+		if e.Erased || e.Outcome != string(api.OK) || e.Action == "person.lock" && unlocked[e.Target] {
+			continue
+		}
+		done, err := h.identity.EndAgain(ctx, e.Action, e.Target, e.Detail, e.Time)
+		if problem := api.AsProblem(err); err != nil && problem.Status == http.StatusConflict {
+			b.warn("%s of %s at %s could not be carried out again: %s", e.Action, e.Target, e.Time.Format(time.RFC3339), problem.Detail)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if done {
+			b.result.Ended++
+		}
+	}
+	return nil
+}
