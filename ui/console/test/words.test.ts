@@ -19,6 +19,7 @@ it('writes sizes and spans', () => {
   expect(bytes(75_366_400)).toBe('71.9 MiB');
   expect(span(59)).toBe('59 s');
   expect(span(7260)).toBe('2 h 1 min');
+  expect([span(1320), span(7200), span(90_000)]).toEqual(['22 min', '2 h', '1 d 1 h']);
   expect(plural(1, 'page')).toBe('1 page');
   expect(plural(1200, 'entry', 'entries')).toBe('1,200 entries');
 });

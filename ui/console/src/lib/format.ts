@@ -52,9 +52,13 @@ export function day(time: string | undefined): string {
 export function span(seconds: number | undefined | null): string {
   const s = Math.max(0, Math.round(seconds ?? 0));
   if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
-  if (s < 86_400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
-  return `${Math.floor(s / 86_400)} d ${Math.floor((s % 86_400) / 3600)} h`;
+  const parts = (size: number, unit: string, lesser: number, small: string) => {
+    const rest = Math.floor((s % size) / lesser);
+    return `${Math.floor(s / size)} ${unit}${rest > 0 ? ` ${rest} ${small}` : ''}`;
+  };
+  if (s < 3600) return parts(60, 'min', 1, 's');
+  if (s < 86_400) return parts(3600, 'h', 60, 'min');
+  return parts(86_400, 'd', 3600, 'h');
 }
 
 // cell is a record's value in one line of a table.

@@ -100,7 +100,7 @@ function withinDays(view: View, step: number): Tick[] {
 
 function ofDays(view: View, most: number): Tick[] {
   const total = (view.until - view.from) / day;
-  const step = [1, 2, 7, 14, 30, 91, 182, 365].find((s) => total / s <= most) ?? 730;
+  const step = [1, 2, 3, 7, 14, 30, 91, 182, 365].find((s) => total / s <= most) ?? 730;
   const found: Tick[] = [];
   for (const at = midnight(view.from); at.getTime() <= view.until; at.setDate(at.getDate() + step)) {
     if (at.getTime() >= view.from) found.push({ at: at.getTime(), strong: false, label: dayParts.format(at) });
