@@ -149,6 +149,9 @@ func (u undertaker) Finish(ctx context.Context, id, slug string, stores []data.S
 			return err
 		}
 	}
+	if err := u.sso.EndTenant(ctx, id); err != nil {
+		return err
+	}
 	apiKeys, grants, err := u.identity.EndTenant(ctx, id, stores)
 	if err != nil {
 		return err

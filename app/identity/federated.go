@@ -263,6 +263,24 @@ func (s *Service) notWithPassword(ctx context.Context, person string) error {
 	return err
 }
 
+// withoutPassword has a new account of a scope be one without a password, where single
+// sign-on is the only way in.
+func (s *Service) withoutPassword(n *NewPerson, scope string) error {
+	n.federated = s.config.Federation.Only(Appliance) || s.config.Federation.Only(scope)
+	if n.federated && n.Password != "" {
+		return api.InvalidField("password", "leave it out: people sign in through single sign-on only")
+	}
+	return nil
+}
+
+// firstHash is what is kept of a new account's password.
+func (s *Service) firstHash(ctx context.Context, n NewPerson) (string, error) {
+	if n.federated {
+		return "", nil
+	}
+	return s.hasher.hash(ctx, n.Password)
+}
+
 // throughFederation refuses a tenant's things to a session that did not begin at a
 // provider, where the tenant wants that. Operators are the appliance's to rule.
 func (s *Service) throughFederation(r *http.Request, person string, session Session) error {

@@ -118,7 +118,7 @@ func (s *Service) AddMember(ctx context.Context, tenant string, n NewMember) (Me
 	if err := s.mayGive(ctx, tenant, n.Role); err != nil { // before an account is looked for
 		return Member{}, err
 	}
-	if g.Person, err = s.memberAccount(ctx, n); err != nil {
+	if g.Person, err = s.memberAccount(ctx, tenant, n); err != nil {
 		return Member{}, err
 	}
 	if has, err := s.hasRole(ctx, g); err != nil || has {
@@ -158,7 +158,7 @@ func (s *Service) hasRole(ctx context.Context, g Grant) (has bool, err error) {
 
 // memberAccount finds the person of an address, or makes the account. A password
 // for an account that exists is refused: it would not become the account's.
-func (s *Service) memberAccount(ctx context.Context, n NewMember) (string, error) {
+func (s *Service) memberAccount(ctx context.Context, tenant string, n NewMember) (string, error) {
 	email, ok := cleanEmail(n.Email)
 	if !ok {
 		return "", api.InvalidField("email", "is not an e-mail address")
@@ -173,7 +173,11 @@ func (s *Service) memberAccount(ctx context.Context, n NewMember) (string, error
 	if s.Authorize(ctx, data.ActorFrom(ctx), api.OperatorManage, api.Scope{}) != nil {
 		return "", api.InvalidField("email", "there is no account with this address; ask who runs the appliance to make one")
 	}
-	return s.newAccount(ctx, NewPerson{Email: n.Email, Name: n.Name, Password: n.Password})
+	made := NewPerson{Email: n.Email, Name: n.Name, Password: n.Password}
+	if err := s.withoutPassword(&made, tenant); err != nil {
+		return "", err
+	}
+	return s.newAccount(ctx, made)
 }
 
 // newAccount makes a person without any grant.
@@ -181,7 +185,7 @@ func (s *Service) newAccount(ctx context.Context, n NewPerson) (string, error) {
 	if wrong := n.clean(); len(wrong) > 0 {
 		return "", api.Invalid(wrong...)
 	}
-	hash, err := s.hasher.hash(ctx, n.Password)
+	hash, err := s.firstHash(ctx, n)
 	if err != nil {
 		return "", err
 	}

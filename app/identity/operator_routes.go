@@ -46,10 +46,13 @@ func (s *Service) CreateOperator(ctx context.Context, n NewOperator) (Operator, 
 	if row, err := s.personByEmail(ctx, email); err == nil && n.Password == "" {
 		return s.promote(ctx, row.ID, n.Role)
 	}
+	if err := s.withoutPassword(&n.NewPerson, Appliance); err != nil {
+		return Operator{}, err
+	}
 	if wrong := n.clean(); len(wrong) > 0 {
 		return Operator{}, api.Invalid(wrong...)
 	}
-	hash, err := s.hasher.hash(ctx, n.Password)
+	hash, err := s.firstHash(ctx, n.NewPerson)
 	if err != nil {
 		return Operator{}, err
 	}

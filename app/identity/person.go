@@ -62,6 +62,8 @@ type NewPerson struct {
 	Email    string `json:"email"`
 	Name     string `json:"name"`
 	Password string `json:"password"`
+
+	federated bool // signs in through an identity provider only: has no password
 }
 
 // clean brings the fields to their one form and says what is wrong with them.
@@ -78,7 +80,7 @@ func (n *NewPerson) clean() []api.FieldError {
 	if utf8.RuneCountInString(n.Name) > 100 || strings.ContainsFunc(n.Name, func(r rune) bool { return r < ' ' }) {
 		wrong = append(wrong, api.FieldError{Field: "name", Message: "at most 100 characters on one line"})
 	}
-	if weak := weakness(n.Password, n.Email, n.Name); weak != "" {
+	if weak := weakness(n.Password, n.Email, n.Name); weak != "" && !n.federated {
 		wrong = append(wrong, api.FieldError{Field: "password", Message: weak})
 	}
 	return wrong

@@ -133,6 +133,9 @@ func (s *Store) start(ctx context.Context) error {
 	if err := verifyTriggers(ctx, s.app); err != nil {
 		return err
 	}
+	if err := s.dropPasswords(ctx); err != nil {
+		return fmt.Errorf("superusers: %w", err)
+	}
 	var err error
 	s.mux, err = s.newMux()
 	s.dropIdle()

@@ -76,6 +76,31 @@ func TestStudioActsAsThePerson(t *testing.T) {
 	}
 }
 
+// TestNoSuperuserHasAPassword: not even one that nobody knows; those of earlier versions
+// go when the store is opened.
+func TestNoSuperuserHasAPassword(t *testing.T) {
+	notUnderRace(t)
+	s := newStore(t)
+	studioOf(t, s, "p1")
+	shadow, err := s.app.FindFirstRecordByFilter("_superusers", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if hash := shadow.GetString("password:hash"); hash != "" || shadow.ValidatePassword("") || shadow.TokenKey() == "" {
+		t.Fatalf("a shadow has the password %q, token key %q", hash, shadow.TokenKey())
+	}
+	if _, err := execInner(t.Context(), s.app.NonconcurrentDB(), "UPDATE _superusers SET password = 'of an earlier version'", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.dropPasswords(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var left int
+	if err := s.app.DB().NewQuery("SELECT count(*) FROM _superusers WHERE password != ''").Row(&left); err != nil || left != 0 {
+		t.Fatal(left, err)
+	}
+}
+
 func TestStudioTokenIsShort(t *testing.T) {
 	s := newStore(t)
 	studio := studioOf(t, s, "p1")
