@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/dgraph-io/badger/v4/pb"
 	"github.com/dgraph-io/badger/v4/table"
@@ -122,4 +123,29 @@ func (v *Vault) ready() error {
 		return err
 	}
 	return v.checkFormat()
+}
+
+// dropUnbegun removes logs without a byte. Badger makes such a file, and then gives
+// it its length; where a process is killed between the two, badger refuses to open
+// the folder ever after ("Create a new file"). Nothing can have been written to it.
+func dropUnbegun(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if ext := filepath.Ext(e.Name()); ext != ".mem" && ext != ".vlog" {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if info.Mode().IsRegular() && info.Size() == 0 {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return syncDir(dir)
 }

@@ -68,6 +68,23 @@ func TestKill(t *testing.T) {
 	t.Logf("%d acknowledged over %d kills", len(acknowledged), cycles)
 }
 
+// A process that is killed just as badger makes a log leaves it without a byte.
+func TestLogsThatWereNotBegun(t *testing.T) {
+	v, dir, keys := newTest(t)
+	set(t, v, "before", "kept")
+	must(t, v.Close())
+	must(t, os.Remove(filepath.Join(dir, sumsFile))) // as after a kill
+	for _, name := range []string{"00099.mem", "000099.vlog"} {
+		must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	v = openTest(t, dir, keys)
+	wantValue(t, v, "before", "kept")
+	set(t, v, "after", "kept too")
+	must(t, v.Close())
+	v = openTest(t, dir, keys)
+	wantValue(t, v, "after", "kept too")
+}
+
 func killAfter(t *testing.T, dir string, n int, acknowledged map[string]bool) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])

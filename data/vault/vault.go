@@ -103,7 +103,10 @@ func prepare(dir string, keys data.KeySource) ([]byte, error) {
 	if err := cmp.Or(err, unread); err != nil { // a wrong key is said as such
 		return nil, err
 	}
-	return outer, dropSums(dir)
+	if err := dropSums(dir); err != nil {
+		return nil, err
+	}
+	return outer, dropUnbegun(dir)
 }
 
 // settings suit one small store beside others in a process: badger's defaults
