@@ -108,16 +108,45 @@ type erasureRow struct {
 	Asked      string `json:"asked"`
 	Finished   string `json:"finished,omitempty"`
 	Targets    int    `json:"targets"`
+	Copies     []struct {
+		Store   string `json:"store"`
+		Name    string `json:"name"`
+		State   string `json:"state"`
+		Records int    `json:"records"`
+		Reason  string `json:"reason,omitempty"`
+		Fix     string `json:"fix,omitempty"`
+	} `json:"copies"`
+}
+
+// text says what was erased, and where something is left to do.
+func (e erasureRow) text() string {
+	out := fmt.Sprintf("%s erased (erasure %s); the ledger is on %s", counted(e.Records, "record"), e.ID, counted(e.Targets, "target"))
+	for _, copied := range e.Copies {
+		out += fmt.Sprintf("\ncopy %s: %s", copied.Name, copied.State)
+		switch {
+		case copied.State == disposal.CopyErased:
+			out += ", " + counted(copied.Records, "record")
+		case copied.State == disposal.CopyParked:
+			out += ": it is deleted; if it is undeleted, the records are erased there"
+		case copied.Reason != "":
+			out += ": " + copied.Reason
+		}
+		if copied.Fix != "" {
+			out += ". " + copied.Fix
+		}
+	}
+	return out
 }
 
 func (c *cli) erase() *cobra.Command {
 	var filter, reason string
-	var yes bool
+	var yes, sourceOnly bool
 	cmd := &cobra.Command{Use: "erase TENANT COLLECTION [RECORD | --filter EXPRESSION --yes]",
 		Short: "Erase records and their files so that no restore brings them back", Args: usage(cobra.RangeArgs(2, 3))}
 	cmd.Flags().StringVar(&filter, "filter", "", "PocketBase filter for the records")
 	cmd.Flags().StringVar(&reason, "reason", "", "why; name nobody in it")
 	cmd.Flags().BoolVar(&yes, "yes", false, "yes, erase all that the filter finds")
+	cmd.Flags().BoolVar(&sourceOnly, "source-only", false, "only name the tenants that were restored from snapshots of this one; erase nothing there")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		path, err := storePath(args[0])
 		if err != nil {
@@ -133,12 +162,15 @@ func (c *cli) erase() *cobra.Command {
 		if len(args) == 3 {
 			body["record"] = args[2]
 		}
+		if sourceOnly {
+			body["copies"] = "name"
+		}
 		return c.with(cmd.Context(), func(cl *client) error {
 			var e erasureRow
 			if err := cl.call(cmd.Context(), "POST", path+"/erasures", body, &e); err != nil {
 				return err
 			}
-			return c.object(e, "%s erased (erasure %s); the ledger is on %s", counted(e.Records, "record"), e.ID, counted(e.Targets, "target"))
+			return c.object(e, "%s", e.text())
 		})
 	}
 	return cmd

@@ -16,7 +16,7 @@ import (
 // all. What it asks of others it asks later.
 func (h *house) openDisposal(ctx context.Context, a *Appliance) (err error) {
 	h.disposal, err = disposal.New(ctx, disposal.Config{
-		DB: h.system, Recorder: h.audit, Auditor: h.audit, Stores: h.pool, Tenants: lateTenants{h},
+		DB: h.system, Recorder: h.audit, Access: access{h}, Auditor: h.audit, Stores: h.pool, Tenants: lateTenants{h},
 		Signing:  h.ring.Source(keys.System, keys.AuditSigning),
 		Sealing:  h.ring.Source(keys.System, keys.Segments),
 		Personal: func(id data.StoreID) data.KeySource { return h.ring.Archive(keys.Owner(id.String()), keys.Personal) },
@@ -119,6 +119,11 @@ func (l lateTenants) Store(ctx context.Context, slug, environment string) (data.
 
 func (l lateTenants) Anyhow(ctx context.Context, slug, environment string) (data.StoreID, error) {
 	return l.tenants.Anyhow(ctx, slug, environment)
+}
+
+// Name is a store's, while its tenant is not destroyed.
+func (l lateTenants) Name(ctx context.Context, id data.StoreID) string {
+	return l.keyOwnerName(ctx, keys.Owner(id.String()))
 }
 
 func (l lateTenants) Bury(ctx context.Context, id string, stores []data.StoreID) (bool, error) {

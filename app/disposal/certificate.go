@@ -75,11 +75,11 @@ type Revoked struct {
 	Grants  int `json:"grants"`
 }
 
-// Copy is something that remains off this host.
+// Copy is something that remains: off this host, or as a tenant of its own.
 type Copy struct {
-	Kind     string     `json:"kind" enum:"snapshots,keyring"`
-	Where    string     `json:"where" doc:"name of the target"`
-	Objects  int64      `json:"objects" doc:"snapshots, or copies of the keyring"`
+	Kind     string     `json:"kind" enum:"snapshots,keyring,store"`
+	Where    string     `json:"where" doc:"name of the target, or of the tenant's store"`
+	Objects  int64      `json:"objects" doc:"snapshots, copies of the keyring, or stores"`
 	Newest   *time.Time `json:"newest"`
 	Until    *time.Time `json:"until" doc:"when it is gone at the latest; null: nothing here removes it"`
 	Readable bool       `json:"readable" doc:"whether the keys that were destroyed can be had from it until then"`

@@ -47,6 +47,8 @@ type Tenants interface {
 	Store(ctx context.Context, slug, environment string) (data.StoreID, error)
 	// Anyhow is Store in whatever state the tenant is.
 	Anyhow(ctx context.Context, slug, environment string) (data.StoreID, error)
+	// Name is a store's slug/environment, "" where no tenant of that name is left.
+	Name(ctx context.Context, id data.StoreID) string
 	// Bury destroys whatever there is of a tenant that the ledger says is destroyed:
 	// keys, folders, row. It tells whether there was anything.
 	Bury(ctx context.Context, tenant string, stores []data.StoreID) (found bool, err error)
@@ -66,6 +68,7 @@ type Auditor interface {
 type Config struct {
 	DB       Database
 	Recorder api.Recorder
+	Access   api.Authorizer // who may erase in a copy, too
 	Auditor  Auditor
 	Stores   Stores
 	Tenants  Tenants
@@ -99,7 +102,7 @@ type Service struct {
 
 // New checks the configuration and brings the tables up to date.
 func New(ctx context.Context, c Config) (*Service, error) {
-	if c.DB == nil || c.Recorder == nil || c.Auditor == nil || c.Stores == nil || c.Tenants == nil || c.Signing == nil ||
+	if c.DB == nil || c.Recorder == nil || c.Access == nil || c.Auditor == nil || c.Stores == nil || c.Tenants == nil || c.Signing == nil ||
 		c.Sealing == nil || c.Personal == nil || c.Keys == nil || c.Targets == nil || c.Held == nil {
 		return nil, errors.New("new disposal: a required part of the configuration is missing")
 	}

@@ -25,6 +25,7 @@ type NewErasure struct {
 	Record     string `json:"record,omitempty" doc:"id of one record"`
 	Filter     string `json:"filter,omitempty" doc:"or: PocketBase's filter for the records"`
 	Reason     string `json:"reason,omitempty" doc:"kept on this host; name nobody in it"`
+	Copies     string `json:"copies,omitempty" enum:"erase,name" doc:"of tenants that were restored from snapshots of this one: erase there as well (the default), or only name them"`
 }
 
 // Erasure is records that were erased, and that no restore brings back.
@@ -38,6 +39,9 @@ type Erasure struct {
 	By         string     `json:"by,omitempty"`
 	Finished   *time.Time `json:"finished" doc:"when nothing of it was left in the store"`
 	Targets    int        `json:"targets" doc:"targets that hold the ledger's entry"`
+	Origin     string     `json:"origin,omitempty" doc:"of one in a copy: the erasure in the store that it was made of"`
+
+	Copies []CopyErasure `json:"copies" doc:"what became of it in the stores that were made of this one"`
 }
 
 // Erase erases records of a live store, with all that PocketBase deletes with them
@@ -46,6 +50,9 @@ type Erasure struct {
 func (s *Service) Erase(ctx context.Context, slug string, id data.StoreID, n NewErasure) (Erasure, error) {
 	if (n.Record == "") == (n.Filter == "") {
 		return Erasure{}, api.InvalidField("record", "name one record, or give a filter")
+	}
+	if !slices.Contains([]string{"", "erase", "name"}, n.Copies) {
+		return Erasure{}, api.InvalidField("copies", "want erase or name")
 	}
 	st, err := s.config.Stores.Acquire(ctx, id)
 	if err != nil {
@@ -80,8 +87,15 @@ func (s *Service) Erase(ctx context.Context, slug string, id data.StoreID, n New
 	if err := s.erasuresDone(ctx, []string{e.ID}, e.Store); err != nil {
 		return Erasure{}, err
 	}
+	copies, err := s.eraseCopies(ctx, e, n, refs)
+	if err != nil {
+		return Erasure{}, err
+	}
 	s.shipSoon(ctx)
-	return s.erasure(ctx, e.ID)
+	if e, err = s.erasure(ctx, e.ID); err == nil {
+		e.Copies = copies
+	}
+	return e, err
 }
 
 func explainSelect(err error) error {
@@ -126,8 +140,8 @@ func insertErasure(ctx context.Context, tx *sqlx.Tx, first bool, e Erasure) erro
 	if !first {
 		return nil
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO erasures (id, store, collection, records, reason, asked, actor, finished)
-		VALUES (?, ?, ?, ?, ?, ?, ?, 0)`, e.ID, e.Store, e.Collection, e.Records, e.Reason, e.Asked.UnixMilli(), e.By)
+	_, err := tx.ExecContext(ctx, `INSERT INTO erasures (id, store, collection, records, reason, asked, actor, finished, origin)
+		VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)`, e.ID, e.Store, e.Collection, e.Records, e.Reason, e.Asked.UnixMilli(), e.By, e.Origin)
 	return err
 }
 
@@ -150,29 +164,23 @@ func hasher(id data.StoreID, key [32]byte) (func(collection, record string) [32]
 // it: all of them, whenever they were erased. It gives nil when there were none.
 // The function answers how many records it took out.
 func (s *Service) Replay(ctx context.Context, id data.StoreID) (func(context.Context, *store.Store) (int, error), error) {
-	entries, err := s.entriesOf(ctx, kindErase, id.String())
-	if err != nil || len(entries) == 0 {
+	var any bool
+	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return tx.GetContext(ctx, &any, `SELECT EXISTS (SELECT 1 FROM ledger_stores WHERE store = ? AND kind = ?)`, id.String(), kindErase)
+	})
+	if err != nil || !any {
 		return nil, err
 	}
 	return func(ctx context.Context, st *store.Store) (int, error) {
-		return s.replayEntries(data.WithActor(ctx, data.Actor{Kind: data.System}), id, st, entries)
+		return s.replay(data.WithActor(ctx, data.Actor{Kind: data.System}), id, st, nil)
 	}, nil
 }
 
-// replay takes out of a living store what some erasures say. Others are left alone:
+// replay takes out of a store what some erasures say (nil: all that there were), by
+// looking at all ids of their collections. In a living store the others are left alone:
 // since they were carried out, a record may have been given the same id again.
 func (s *Service) replay(ctx context.Context, id data.StoreID, st *store.Store, erasures []string) (int, error) {
-	entries, err := s.entriesOf(ctx, kindErase, id.String())
-	if err != nil {
-		return 0, err
-	}
-	entries = slices.DeleteFunc(entries, func(e entry) bool { return !slices.Contains(erasures, e.ID) })
-	return s.replayEntries(ctx, id, st, entries)
-}
-
-// replayEntries looks for the erased records among all ids of their collections.
-func (s *Service) replayEntries(ctx context.Context, id data.StoreID, st *store.Store, entries []entry) (int, error) {
-	erased, err := s.erasedSets(id, entries)
+	erased, err := s.erasedSets(ctx, id, erasures)
 	if err != nil {
 		return 0, err
 	}
@@ -205,9 +213,12 @@ type erasedSet struct {
 
 // erasedSets are the erased records by collection and generation. A generation that
 // the keyring lacks is an error: these records could not be told from others.
-func (s *Service) erasedSets(id data.StoreID, entries []entry) (map[string]map[uint32]*erasedSet, error) {
+func (s *Service) erasedSets(ctx context.Context, id data.StoreID, erasures []string) (map[string]map[uint32]*erasedSet, error) {
 	source, out, hashers := s.config.Personal(id), map[string]map[uint32]*erasedSet{}, map[uint32]func(string, string) [32]byte{}
-	for _, e := range entries {
+	err := s.eachErasure(ctx, id, func(e entry) error {
+		if erasures != nil && !slices.Contains(erasures, e.ID) {
+			return nil
+		}
 		for _, r := range e.Records {
 			if hashers[r.Generation] == nil {
 				key, err := source.Generation(r.Generation)
@@ -215,7 +226,7 @@ func (s *Service) erasedSets(id data.StoreID, entries []entry) (map[string]map[u
 					hashers[r.Generation], err = hasher(id, key)
 				}
 				if err != nil {
-					return nil, fmt.Errorf("records were erased from this store, and the key that tells which is not in this keyring: %w", err)
+					return fmt.Errorf("records were erased from this store, and the key that tells which is not in this keyring: %w", err)
 				}
 			}
 			if out[r.Collection] == nil {
@@ -226,6 +237,7 @@ func (s *Service) erasedSets(id data.StoreID, entries []entry) (map[string]map[u
 			}
 			out[r.Collection][r.Generation].records[r.Hash] = true
 		}
-	}
-	return out, nil
+		return nil
+	})
+	return out, err
 }

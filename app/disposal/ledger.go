@@ -218,26 +218,35 @@ func (s *Service) Destroyed(ctx context.Context, id data.StoreID) (disposal stri
 	return disposal, nil
 }
 
-// entriesOf reads the entries of a kind with an id, or of a store, oldest first.
-func (s *Service) entriesOf(ctx context.Context, kind, of string) ([]entry, error) {
-	var notes []string
-	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
-		if kind == kindCertificate {
-			return tx.SelectContext(ctx, &notes, `SELECT note FROM ledger WHERE id = ? AND kind = ? ORDER BY number, hash`, of, kind)
+// entryPage is how many entries are in memory at once.
+const entryPage = 50
+
+// eachErasure reads the entries of a store's erasures, oldest first.
+func (s *Service) eachErasure(ctx context.Context, id data.StoreID, fn func(entry) error) error {
+	for last := (shipRow{}); ; {
+		var rows []shipRow
+		err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+			return tx.SelectContext(ctx, &rows, `SELECT number, hash, note FROM ledger_stores s JOIN ledger l ON l.hash = s.entry
+				WHERE s.store = ? AND s.kind = ? AND (number, hash) > (?, ?) ORDER BY number, hash LIMIT ?`,
+				id.String(), kindErase, last.Number, last.Hash, entryPage)
+		})
+		if err != nil {
+			return fmt.Errorf("read the ledger: %w", err)
 		}
-		return tx.SelectContext(ctx, &notes, `SELECT l.note FROM ledger_stores s JOIN ledger l ON l.hash = s.entry
-			WHERE s.store = ? AND s.kind = ? ORDER BY l.number, l.hash`, of, kind)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read the ledger: %w", err)
-	}
-	out := make([]entry, len(notes))
-	for i, n := range notes {
-		if out[i], err = parseNote(n); err != nil {
-			return nil, fmt.Errorf("read the ledger: %w", err)
+		for _, r := range rows {
+			e, err := parseNote(r.Note)
+			if err != nil {
+				return fmt.Errorf("read the ledger: %w", err)
+			}
+			if err := fn(e); err != nil {
+				return err
+			}
 		}
+		if len(rows) < entryPage {
+			return nil
+		}
+		last = rows[len(rows)-1]
 	}
-	return out, nil
 }
 
 // gaps are hashes that entries link to and nobody has: entries that were taken away.

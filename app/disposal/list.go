@@ -107,12 +107,13 @@ type erasureRow struct {
 	Asked      int64  `db:"asked"`
 	Actor      string `db:"actor"`
 	Finished   int64  `db:"finished"`
+	Origin     string `db:"origin"`
 	Targets    int    `db:"targets"`
 }
 
 func (r erasureRow) shown() Erasure {
 	e := Erasure{ID: r.ID, Store: r.Store, Collection: r.Collection, Records: r.Records, Reason: r.Reason,
-		Asked: timeOf(r.Asked), By: r.Actor, Targets: r.Targets}
+		Asked: timeOf(r.Asked), By: r.Actor, Targets: r.Targets, Origin: r.Origin, Copies: []CopyErasure{}}
 	if r.Finished != 0 {
 		at := timeOf(r.Finished)
 		e.Finished = &at
@@ -137,8 +138,34 @@ func (s *Service) Erasures(ctx context.Context, id data.StoreID, p api.Paging) (
 	items := make([]Erasure, len(rows))
 	for i, r := range rows {
 		items[i] = r.shown()
+		if items[i].Copies, err = s.copiesErased(ctx, r.ID); err != nil {
+			return api.Page[Erasure]{}, err
+		}
 	}
 	return api.NewPage(items, p, total), nil
+}
+
+// copiesErased are the erasures that followed from one in copies of its store.
+func (s *Service) copiesErased(ctx context.Context, origin string) ([]CopyErasure, error) {
+	var rows []erasureRow
+	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return tx.SelectContext(ctx, &rows, `SELECT d.*, 0 AS targets FROM erasures d WHERE origin = ? ORDER BY asked, id`, origin)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list erasures: %w", err)
+	}
+	out := []CopyErasure{}
+	for _, r := range rows {
+		c := CopyErasure{Store: r.Store, State: CopyErased, Erasure: r.ID, Records: r.Records}
+		if r.Finished == 0 {
+			c.State = CopyParked
+		}
+		if id, err := data.ParseStoreID(r.Store); err == nil {
+			c.Name = s.config.Tenants.Name(ctx, id)
+		}
+		out = append(out, c)
+	}
+	return out, nil
 }
 
 func (s *Service) erasure(ctx context.Context, id string) (Erasure, error) {

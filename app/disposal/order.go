@@ -190,7 +190,11 @@ func (s *Service) compose(ctx context.Context, row disposalRow, r Revoked) (Cert
 		if err != nil {
 			return c, err
 		}
-		c.Stores, c.Copies = append(c.Stores, d), append(c.Copies, held...)
+		living, err := s.livingCopies(ctx, id)
+		if err != nil {
+			return c, err
+		}
+		c.Stores, c.Copies = append(c.Stores, d), append(append(c.Copies, held...), living...)
 	}
 	keyrings, err := s.config.Keyrings(ctx, since)
 	if err != nil {
@@ -250,11 +254,14 @@ func (s *Service) enter(ctx context.Context, row disposalRow) error {
 		_, err := tx.ExecContext(ctx, `UPDATE disposals SET finished = ? WHERE id = ?`, s.now().UnixMilli(), row.ID)
 		return err
 	}
-	there, err := s.entriesOf(ctx, kindCertificate, row.ID)
+	var there bool
+	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return tx.GetContext(ctx, &there, `SELECT EXISTS (SELECT 1 FROM ledger WHERE id = ? AND kind = ?)`, row.ID, kindCertificate)
+	})
 	if err != nil {
-		return err
+		return fmt.Errorf("read the ledger: %w", err)
 	}
-	if len(there) > 0 { // it came from a target
+	if there { // it came from a target
 		return s.config.DB.Update(ctx, finish)
 	}
 	sealed, err := s.sealCertificate(row)

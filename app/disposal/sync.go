@@ -308,27 +308,53 @@ func (s *Service) shipTo(ctx context.Context, t Target, st Standing) error {
 	return s.ship(ctx, t, store, nil)
 }
 
+// shipPage is how many entries are in memory at once.
+const shipPage = 100
+
+// shipRow is an entry as it lies on a target.
+type shipRow struct {
+	Hash   string `db:"hash"`
+	Number int64  `db:"number"`
+	Signer string `db:"signer"`
+	Note   string `db:"note"`
+}
+
 // ship puts what the target lacks: what is not there, or, where nobody looked, what
 // was not shipped before.
 func (s *Service) ship(ctx context.Context, t Target, store backup.ObjectStore, there map[string]bool) error {
-	var rows []struct {
-		Hash   string `db:"hash"`
-		Number int64  `db:"number"`
-		Signer string `db:"signer"`
-		Note   string `db:"note"`
-	}
-	query := `SELECT hash, number, signer, note FROM ledger WHERE hash NOT IN (SELECT hash FROM ledger_shipped WHERE target = ?) ORDER BY number`
-	if there != nil {
-		query = `SELECT hash, number, signer, note FROM ledger WHERE ? <> '' ORDER BY number`
-	}
-	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error { return tx.SelectContext(ctx, &rows, query, t.ID) })
-	for _, r := range rows {
-		if err == nil && !there[r.Hash] {
-			err = put(ctx, store, objectName(r.Signer, r.Number, r.Hash), r.Note)
+	for last := (shipRow{}); ; {
+		rows, err := s.shippable(ctx, t, last, there != nil)
+		if err != nil || len(rows) == 0 {
+			return err
 		}
+		if err := s.shipRows(ctx, t, store, rows, there); err != nil {
+			return err
+		}
+		last = rows[len(rows)-1]
 	}
+}
+
+// shippable gives the entries behind one, a page of them.
+func (s *Service) shippable(ctx context.Context, t Target, last shipRow, all bool) (rows []shipRow, err error) {
+	err = s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return tx.SelectContext(ctx, &rows, `SELECT hash, number, signer, note FROM ledger l WHERE (number, hash) > (?, ?)
+			AND (? OR NOT EXISTS (SELECT 1 FROM ledger_shipped h WHERE h.target = ? AND h.hash = l.hash)) ORDER BY number, hash LIMIT ?`,
+			last.Number, last.Hash, all, t.ID, shipPage)
+	})
 	if err != nil {
-		return fmt.Errorf("ship the ledger: %w", err)
+		return nil, fmt.Errorf("ship the ledger: %w", err)
+	}
+	return rows, nil
+}
+
+func (s *Service) shipRows(ctx context.Context, t Target, store backup.ObjectStore, rows []shipRow, there map[string]bool) error {
+	for _, r := range rows {
+		if there[r.Hash] {
+			continue
+		}
+		if err := put(ctx, store, objectName(r.Signer, r.Number, r.Hash), r.Note); err != nil {
+			return fmt.Errorf("ship the ledger: %w", err)
+		}
 	}
 	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		for _, r := range rows {

@@ -59,4 +59,14 @@ CREATE TABLE erasures (
 ) STRICT;
 CREATE INDEX erasures_store ON erasures (store, asked, id);
 CREATE INDEX erasures_pending ON erasures (id) WHERE finished = 0;
+`}, {Name: "copies of stores", SQL: `
+CREATE TABLE copies (
+	copy   TEXT PRIMARY KEY,
+	source TEXT NOT NULL,
+	point  INTEGER NOT NULL,
+	made   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX copies_source ON copies (source);
+ALTER TABLE erasures ADD COLUMN origin TEXT NOT NULL DEFAULT '';
+CREATE INDEX erasures_origin ON erasures (origin) WHERE origin <> '';
 `}}

@@ -41,6 +41,7 @@ type world struct {
 	buried []string
 	back   map[string]bool // tenants that Bury finds
 	held   []Copy
+	barred data.StoreID // where nobody may erase
 }
 
 var acme = data.StoreID{Tenant: "acme00000000000", Environment: data.Prod}
@@ -77,7 +78,7 @@ func (w *world) open() {
 	w.must(err)
 	w.t.Cleanup(func() { _ = w.pool.Close() })
 	w.Service, err = New(w.t.Context(), Config{
-		DB: w.db, Recorder: recorder{w}, Auditor: recorder{w}, Stores: w.pool, Tenants: directory{w},
+		DB: w.db, Recorder: recorder{w}, Access: directory{w}, Auditor: recorder{w}, Stores: w.pool, Tenants: directory{w},
 		Signing: w.ring.Source(keys.System, keys.AuditSigning), Sealing: w.ring.Source(keys.System, keys.Segments),
 		Personal: func(id data.StoreID) data.KeySource { return w.ring.Archive(keys.Owner(id.String()), keys.Personal) },
 		Keys:     w.keysOf,
@@ -188,6 +189,17 @@ type directory struct{ *world }
 
 func (d directory) Store(context.Context, string, string) (data.StoreID, error)  { return acme, nil }
 func (d directory) Anyhow(context.Context, string, string) (data.StoreID, error) { return acme, nil }
+
+func (d directory) Name(_ context.Context, id data.StoreID) string {
+	return strings.TrimRight(id.Tenant, "0") + "/" + id.Environment
+}
+
+func (d directory) Authorize(_ context.Context, _ data.Actor, _ api.Permission, s api.Scope) error {
+	if s == api.StoreScope(d.barred) {
+		return api.ErrForbidden
+	}
+	return nil
+}
 
 func (d directory) Bury(ctx context.Context, tenant string, stores []data.StoreID) (bool, error) {
 	if !d.back[tenant] {

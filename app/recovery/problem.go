@@ -6,6 +6,7 @@ import (
 
 	"holdfast/app/api"
 	"holdfast/backup"
+	"holdfast/backup/chain"
 	"holdfast/backup/objects"
 	"holdfast/data"
 )
@@ -19,6 +20,9 @@ const (
 		"and its snapshots restored under another name."
 	destroyedText = "The tenant was deleted for good and its keys were destroyed. Its snapshots are still on the target, " +
 		"but nobody can read them again, on purpose."
+	putBackText = "A page of the store is older than what was shipped, and nothing in the store changed it: while the store was closed, " +
+		"somebody put an older copy of it in its place on this disk. Nothing was shipped. A scrub names every such page; " +
+		"restore the store in place from its newest snapshot."
 )
 
 // explain words the errors of chain and target for a client. What is said of
@@ -37,6 +41,8 @@ func (s *Service) explain(err error) error {
 		return api.Errorf(http.StatusNotFound, "no-snapshot", "There is no such snapshot: %v.", err).Because(err)
 	case errors.Is(err, backup.ErrFenced):
 		return api.Errorf(http.StatusConflict, "fenced", "Another appliance ships this store to the same place. Nothing was overwritten.").Because(err)
+	case errors.Is(err, chain.ErrPutBack):
+		return api.Errorf(http.StatusConflict, "put-back", "%s", putBackText).Because(err)
 	case errors.As(err, &object) && damaged(err):
 		return api.Errorf(http.StatusBadGateway, "damaged", "The chain is damaged: %v. Nothing of it was used.", object).Because(err)
 	case targetFailed(err):

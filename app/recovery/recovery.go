@@ -66,6 +66,11 @@ type Ledger interface {
 	// Replay gives what takes a store's erased records out of a copy of it and answers
 	// how many there were; nil when none were erased.
 	Replay(ctx context.Context, id data.StoreID) (func(context.Context, *store.Store) (int, error), error)
+	// Copied notes, before any record is there, that a store is made of another's
+	// snapshots as of a moment (zero: the newest), so that erasures in the source reach
+	// it. CopyLive carries out there what was erased while it was made.
+	Copied(ctx context.Context, fresh, source data.StoreID, point time.Time) error
+	CopyLive(ctx context.Context, fresh, source data.StoreID) error
 }
 
 // The parts of the appliance that have chains of their own.

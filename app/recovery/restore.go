@@ -389,11 +389,22 @@ func (b *building) amend(ctx context.Context, st *store.Store) (err error) {
 	return b.look(ctx, st)
 }
 
-// adopt makes a tenant of the chain.
+// adopt makes a tenant of the chain. The ledger knows of it before it has a record, so
+// that an erasure in the source misses neither of them.
 func (s *Service) adopt(ctx context.Context, j *job, b *building) error {
 	err := s.config.Tenants.Adopt(ctx, j.order.As, "", func(ctx context.Context, fresh data.StoreID) error {
 		b.look = b.count
-		return s.config.Stores.Install(ctx, fresh, b.build)
+		install := func() error { return s.config.Stores.Install(ctx, fresh, b.build) }
+		if s.config.Ledger == nil {
+			return install()
+		}
+		if err := s.config.Ledger.Copied(ctx, fresh, j.ref.id, j.at); err != nil {
+			return err
+		}
+		if err := install(); err != nil {
+			return err
+		}
+		return s.config.Ledger.CopyLive(ctx, fresh, j.ref.id)
 	})
 	b.result.Slug = j.order.As
 	return err

@@ -251,6 +251,7 @@ func (c *Chain) attempt(ctx context.Context, pages data.PageSource, files data.F
 		return Result{}, err
 	}
 	defer d.discard()
+	d.settled = c.settled(pages)
 	if err := c.collect(ctx, d, pages, files, last); err != nil {
 		return Result{}, err
 	}

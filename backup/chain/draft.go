@@ -3,6 +3,7 @@ package chain
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"time"
 
 	"holdfast/backup"
@@ -20,6 +21,7 @@ type draft struct {
 	mark     string // of the file tree
 	bound    int64  // of the stage, in bytes
 	spill    func() error
+	settled  func(pgno uint32) bool // see Settled; nil: nobody knows
 	base     int64
 	full     bool
 
@@ -103,8 +105,12 @@ func (d *draft) page(pgno uint32, page []byte) error {
 		return nil
 	}
 	sum := d.from.sums.Of(pgno, page)
-	if old, ok := d.from.sums.Get(pgno); ok && old == sum {
+	old, ok := d.from.sums.Get(pgno)
+	if ok && old == sum {
 		return nil
+	}
+	if ok && d.settled != nil && d.settled(pgno) {
+		return fmt.Errorf("page %d: %w", pgno, ErrPutBack)
 	}
 	d.sums = append(d.sums, pageSum{pgno, sum})
 	d.list.Add(pgno, page)

@@ -9,7 +9,7 @@ import (
 	"slices"
 )
 
-// Base is what a tap knows of a snapshot that was shipped: which pages changed
+// Base is what a follower knows of a snapshot that was shipped: which pages changed
 // since. The others are, byte for byte, what was shipped; whoever keeps the
 // shipped pages' checksums can hold them against the disk. It is safe for
 // concurrent use.
@@ -52,9 +52,28 @@ func (t *tracker) rebase(name, label string) {
 		return
 	}
 	if f := t.follower(name); f.candidate != nil {
-		t.base, f.candidate = f.candidate, nil
-		t.base.label = label
+		f.base, f.candidate = f.candidate, nil
+		f.base.label = label
+		t.base = f.base
 	}
+}
+
+// Unchanged says of pages that the follower was handed whether they are what the
+// snapshot of that label has; nil where that is not the last one it shipped, or where
+// nobody knows (after a crash). A page that did not change, and differs all the same,
+// was put back by somebody who can write to the disk.
+func (v *View) Unchanged(label string) func(page uint32) bool {
+	t := &v.tap.db.track
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.on {
+		return nil
+	}
+	b := t.follower(v.name).base
+	if b == nil || b.label != label {
+		return nil
+	}
+	return func(page uint32) bool { return !b.Changed(page) }
 }
 
 // Base is what was last shipped, nil where that is not known: nothing was, or the
@@ -87,47 +106,62 @@ func (t *tracker) landed(f *follower, ok bool) {
 
 // note tells the bases of a page that changed; mu is held.
 func (t *tracker) note(page uint32) {
-	for _, b := range [...]*Base{t.next, t.base} {
-		if b != nil {
-			b.changed.add(page)
-		}
+	if t.next != nil {
+		t.next.changed.add(page)
 	}
 	for _, f := range t.followers {
-		if f.candidate != nil {
-			f.candidate.changed.add(page)
+		for _, b := range [...]*Base{f.candidate, f.base} {
+			if b != nil {
+				b.changed.add(page)
+			}
 		}
 	}
 	for _, b := range t.held {
-		if b.users > 0 && b != t.base {
+		if b.users > 0 {
 			b.changed.add(page)
 		}
 	}
 }
 
-// BaseSuffix ends the name of a base's file, "<database>-base". It is there while the
-// database is closed: one unit, sealed like a page under a key of its own, number 1:
+// BaseSuffix ends the name of the file of the followers' bases, "<database>-base". It
+// is there while the database is closed: one unit, sealed like a page under a key of
+// its own, number 2 (for the second form of its content):
 //
-//	pages of the database 4 | length of the label 2 | label | changed pages, a bit each, in words of 8 bytes
+//	pages of the database 4 | number of bases 2 | then for each, the newest last:
+//	length of the follower's name 2 | name | length of the label 2 | label |
+//	words 4 | changed pages, a bit each, in words of 8 bytes
 const BaseSuffix = "-base"
 
 const (
 	kindBase = 'B'
-	maxLabel = 1 << 10
+	baseForm = 2
+	maxLabel = 1 << 10 // of a label, and of a follower's name
+	maxBases = 64
 )
 
 // baseFile is its content.
 type baseFile struct {
-	label   string
-	pages   uint32
-	changed []uint64
+	pages uint32
+	bases []baseEntry
+}
+
+type baseEntry struct {
+	follower, label string
+	changed         []uint64
 }
 
 func (f baseFile) format() []byte {
 	b := binary.BigEndian.AppendUint32(nil, f.pages)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(f.label))) //nolint:gosec // at most maxLabel
-	b = append(b, f.label...)
-	for _, word := range f.changed {
-		b = binary.BigEndian.AppendUint64(b, word)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(f.bases))) //nolint:gosec // at most maxBases
+	for _, e := range f.bases {
+		for _, text := range [...]string{e.follower, e.label} {
+			b = binary.BigEndian.AppendUint16(b, uint16(len(text))) //nolint:gosec // at most maxLabel
+			b = append(b, text...)
+		}
+		b = binary.BigEndian.AppendUint32(b, uint32(len(e.changed))) //nolint:gosec // a bit a page
+		for _, word := range e.changed {
+			b = binary.BigEndian.AppendUint64(b, word)
+		}
 	}
 	return b
 }
@@ -136,29 +170,69 @@ var errBase = errors.New("is no base")
 
 // parseBase is the inverse of format. It answers errBase.
 func parseBase(b []byte) (f baseFile, err error) {
-	if len(b) < 6 {
+	r := baseReader{rest: b}
+	f.pages = uint32(r.number(4)) //nolint:gosec // four bytes
+	n := r.number(2)
+	if n == 0 || n > maxBases {
 		return f, errBase
 	}
-	f.pages = binary.BigEndian.Uint32(b)
-	n := int(binary.BigEndian.Uint16(b[4:]))
-	if b = b[6:]; n == 0 || n > maxLabel || len(b) < n || (len(b)-n)%8 != 0 || uint32((len(b)-n)/8) > f.pages/64+1 { //nolint:gosec // small
-		return f, errBase
+	for range n {
+		e := baseEntry{follower: r.text(), label: r.text()}
+		words := r.number(4)
+		if r.bad || e.label == "" || words > uint64(f.pages)/64+1 || uint64(len(r.rest)) < 8*words {
+			return f, errBase
+		}
+		for range words {
+			e.changed = append(e.changed, r.number(8))
+		}
+		f.bases = append(f.bases, e)
 	}
-	f.label = string(b[:n])
-	for b = b[n:]; len(b) > 0; b = b[8:] {
-		f.changed = append(f.changed, binary.BigEndian.Uint64(b))
+	if r.bad || len(r.rest) > 0 {
+		return f, errBase
 	}
 	return f, nil
 }
 
-// saveBase writes the base of a database that is about to be closed.
+// baseReader takes a base's content apart. It is bad once something was cut short.
+type baseReader struct {
+	rest []byte
+	bad  bool
+}
+
+func (r *baseReader) take(n int) []byte {
+	if n > len(r.rest) {
+		r.bad, r.rest = true, nil
+		return make([]byte, n)
+	}
+	b := r.rest[:n]
+	r.rest = r.rest[n:]
+	return b
+}
+
+func (r *baseReader) number(size int) (n uint64) {
+	for _, b := range r.take(size) {
+		n = n<<8 | uint64(b)
+	}
+	return n
+}
+
+func (r *baseReader) text() string {
+	n := r.number(2)
+	if n > maxLabel {
+		r.bad = true
+		return ""
+	}
+	return string(r.take(int(n))) //nolint:gosec // at most maxLabel
+}
+
+// saveBase writes the bases of a database that is about to be closed.
 func (db *database) saveBase() error {
 	plain := db.track.formatBase()
 	if plain == nil {
 		return nil
 	}
 	sealed := make([]byte, len(plain)+Reserved)
-	if err := db.baseSealer().seal(sealed, plain, place{kind: kindBase, number: 1}); err != nil {
+	if err := db.baseSealer().seal(sealed, plain, place{kind: kindBase, number: baseForm}); err != nil {
 		return err
 	}
 	w, err := db.fs.Disk.Open(db.path+BaseSuffix, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -169,24 +243,45 @@ func (db *database) saveBase() error {
 	return errors.Join(err, w.Close())
 }
 
+// formatBase gives the newest maxBases, nil where there are none.
 func (t *tracker) formatBase() []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.base == nil || t.base.label == "" || len(t.base.label) > maxLabel {
+	f := baseFile{pages: t.pages}
+	for _, follower := range t.byBase() {
+		b := follower.base
+		if b == nil || b.label == "" || max(len(b.label), len(follower.name)) > maxLabel {
+			continue
+		}
+		b.changed.cut(t.pages)
+		f.bases = append(f.bases, baseEntry{follower.name, b.label, b.changed.words})
+	}
+	f.bases = f.bases[max(0, len(f.bases)-maxBases):]
+	if len(f.bases) == 0 {
 		return nil
 	}
-	t.base.changed.cut(t.pages)
-	return baseFile{t.base.label, t.pages, t.base.changed.words}.format()
+	return f.format()
+}
+
+// byBase gives the followers, that of the newest base last; mu is held.
+func (t *tracker) byBase() []*follower {
+	all := slices.DeleteFunc(slices.Clone(t.followers), func(f *follower) bool { return f.base != nil && f.base == t.base })
+	for _, f := range t.followers {
+		if f.base != nil && f.base == t.base {
+			all = append(all, f)
+		}
+	}
+	return all
 }
 
 func (db *database) baseSealer() *sealer {
 	return newSealer(db.fs.Keys, "base", db.fs.Identity, db.name)
 }
 
-// takeBase reads the base and takes its file away, for good before anything is
-// written: after a crash there is none. One that does not authenticate (torn, for
-// it is not synced) is none.
-func (db *database) takeBase(pages uint32) (*Base, error) {
+// takeBase reads the bases and takes their file away, for good before anything is
+// written: after a crash there are none. A file that does not authenticate (torn, for
+// it is not synced) has none.
+func (db *database) takeBase(pages uint32) ([]baseEntry, error) {
 	f, err := db.readBase()
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -203,11 +298,19 @@ func (db *database) takeBase(pages uint32) (*Base, error) {
 	if err != nil || f.pages != pages {
 		return nil, nil //nolint:nilerr // torn
 	}
-	b := &Base{t: &db.track, label: f.label}
-	for page := range (pageSet{words: f.changed}).all() {
-		b.changed.add(page)
+	return f.bases, nil
+}
+
+// restore gives the followers the bases that they had; mu is held.
+func (t *tracker) restore(bases []baseEntry) {
+	t.base = nil
+	for _, e := range bases {
+		b := &Base{t: t, label: e.label}
+		for page := range (pageSet{words: e.changed}).all() {
+			b.changed.add(page)
+		}
+		t.follower(e.follower).base, t.base = b, b
 	}
-	return b, nil
 }
 
 func (db *database) readBase() (f baseFile, err error) {
@@ -219,7 +322,7 @@ func (db *database) readBase() (f baseFile, err error) {
 		return f, errUnsealed
 	}
 	n := len(b) - Reserved
-	if err := db.baseSealer().open(b, b, n, place{kind: kindBase, number: 1}); err != nil {
+	if err := db.baseSealer().open(b, b, n, place{kind: kindBase, number: baseForm}); err != nil {
 		return f, err
 	}
 	if f, err = parseBase(b[:n]); err != nil {

@@ -12,6 +12,7 @@ type follower struct {
 	name      string
 	dirty     pageSet // changed since its last snapshot that succeeded
 	candidate *Base   // as of that snapshot, until Rebase names it
+	base      *Base   // that was named last, and shipped
 }
 
 // View is the tap as one of several followers sees it, each with changes of its

@@ -303,8 +303,8 @@ func TestFilesScrub(t *testing.T) {
 }
 
 func FuzzBase(f *testing.F) {
-	f.Add(baseFile{"label", 100, []uint64{1, 2}}.format())
-	f.Add([]byte{0, 0, 0, 9, 0, 1, 'x'})
+	f.Add(baseFile{100, []baseEntry{{"", "label", []uint64{1, 2}}, {"one", "one/7", nil}}}.format())
+	f.Add([]byte{0, 0, 0, 9, 0, 1, 0, 0, 0, 1, 'x', 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		file, err := parseBase(b)
 		if err == nil && !slices.Equal(file.format(), b) || err != nil && !errors.Is(err, errBase) {
@@ -335,7 +335,11 @@ func TestGoldenBase(t *testing.T) {
 	fs := mount(t, t.TempDir(), keys)
 	overwrite(t, filepath.Join(fs.Dir, "data.db-base"), slurp(t, goldenBase+"/data.db-base"))
 	f, err := fs.database(filepath.Join(fs.Dir, "data.db")).readBase()
-	if err != nil || f.label != "golden/7" || f.pages < 80 || (&pageSet{words: f.changed}).has(3) || !slices.ContainsFunc(f.changed, func(w uint64) bool { return w != 0 }) {
+	if err != nil || f.pages < 80 || len(f.bases) != 1 || f.bases[0].label != "golden/7" || f.bases[0].follower != "" {
 		t.Fatalf("%+v, %v", f, err)
+	}
+	changed := f.bases[0].changed
+	if (&pageSet{words: changed}).has(3) || !slices.ContainsFunc(changed, func(w uint64) bool { return w != 0 }) {
+		t.Fatalf("%+v", f)
 	}
 }

@@ -73,20 +73,32 @@ func (s *sealer) counted(t *tally, part int) *sealer {
 // seal writes plain's sealed form into dst, which is at least len(plain)+Reserved
 // long: ciphertext and tag at its beginning, the trailer at its end.
 func (s *sealer) seal(dst, plain []byte, at place) error {
-	generation, aead, err := s.current()
-	if err == nil && s.tally != nil {
-		err = s.tally.take(s.part, generation)
-	}
+	generation, aead, err := s.currentFor(1)
 	if err != nil {
 		return err
 	}
-	trailer := dst[len(dst)-trailerSize:]
-	rand.Read(trailer[:nonceSize])
-	binary.BigEndian.PutUint32(trailer[nonceSize:], generation<<8|formatVersion)
 	b := borrow()
-	aead.Seal(dst[:0], trailer[:nonceSize], plain, b.aad(at, trailer))
+	rand.Read(b.nonce[:])
+	sealUnit(aead, generation, dst, plain, b.nonce[:], at, &b.ad)
 	b.giveBack()
 	return nil
+}
+
+// sealUnit seals with a key that was counted. plain may be dst's own beginning.
+func sealUnit(aead cipher.AEAD, generation uint32, dst, plain, nonce []byte, at place, ad *label) {
+	trailer := dst[len(dst)-trailerSize:]
+	copy(trailer, nonce)
+	binary.BigEndian.PutUint32(trailer[nonceSize:], generation<<8|formatVersion)
+	aead.Seal(dst[:0], trailer[:nonceSize], plain, ad.of(at, trailer))
+}
+
+// currentFor gives the key for so many new units, and counts them.
+func (s *sealer) currentFor(units int64) (uint32, cipher.AEAD, error) {
+	generation, aead, err := s.current()
+	if err == nil && s.tally != nil {
+		err = s.tally.take(s.part, generation, units)
+	}
+	return generation, aead, err
 }
 
 // open writes the n plaintext bytes of src into dst, which may be src's own
@@ -103,7 +115,7 @@ func (s *sealer) open(dst, src []byte, n int, at place) error {
 		return err
 	}
 	b := borrow()
-	_, err = aead.Open(dst[:0], trailer[:nonceSize], src[:n+tagSize], b.aad(at, trailer))
+	_, err = aead.Open(dst[:0], trailer[:nonceSize], src[:n+tagSize], b.ad.of(at, trailer))
 	b.giveBack()
 	if err != nil {
 		return errUnsealed

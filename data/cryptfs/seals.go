@@ -76,9 +76,9 @@ func newTally(fs *FS, path, name string, floor func() (pages, frames int64)) *ta
 		sealer: newSealer(fs.Keys, "seals", fs.Identity, name), counts: map[uint32]*[partCount]sealCount{}}
 }
 
-// take counts one seal. The common case is one addition.
-func (t *tally) take(part int, generation uint32) error {
-	if c := t.newest[part].Load(); c != nil && c.generation == generation && c.used.Add(1) <= c.ahead.Load() {
+// take counts some seals. The common case is one addition.
+func (t *tally) take(part int, generation uint32, seals int64) error {
+	if c := t.newest[part].Load(); c != nil && c.generation == generation && c.used.Add(seals) <= c.ahead.Load() {
 		return nil
 	}
 	t.mu.Lock()
@@ -87,12 +87,12 @@ func (t *tally) take(part int, generation uint32) error {
 		return err
 	}
 	c := &t.of(generation)[part]
-	if used := c.used.Load(); used >= c.ahead.Load() {
-		if err := t.reserve(c, used); err != nil {
+	if used := c.used.Load(); used+seals > c.ahead.Load() {
+		if err := t.reserve(c, used, seals); err != nil {
 			return err
 		}
 	}
-	c.used.Add(1)
+	c.used.Add(seals)
 	t.newest[part].Store(c)
 	return nil
 }
@@ -110,9 +110,9 @@ func (t *tally) of(generation uint32) *[partCount]sealCount {
 }
 
 // reserve counts a block ahead. Others go on using what is left of the one before.
-func (t *tally) reserve(c *sealCount, used int64) error {
+func (t *tally) reserve(c *sealCount, used, seals int64) error {
 	ahead := min(used+sealBlock, t.bound-sealBlock)
-	if used >= ahead {
+	if used+seals > ahead {
 		return fmt.Errorf("%s, generation %d, %d seals: %w", t.path, c.generation, used, ErrSpent)
 	}
 	before := c.ahead.Swap(ahead)

@@ -36,11 +36,11 @@ func (fs *FS) OpenTap(ctx context.Context, database string) (*Tap, error) {
 		return nil, fmt.Errorf("open tap on %s: %w", database, err)
 	}
 	db := fs.database(filepath.Join(fs.Dir, database))
-	base, err := db.takeBase(pages)
+	bases, err := db.takeBase(pages)
 	if err != nil {
 		return nil, fmt.Errorf("open tap on %s: %w", database, err)
 	}
-	if !db.track.start(pages, base) {
+	if !db.track.start(pages, bases) {
 		return nil, fmt.Errorf("open tap on %s: %w", database, data.ErrExists)
 	}
 	return &Tap{db: db}, nil

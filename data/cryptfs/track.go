@@ -24,7 +24,7 @@ type tracker struct {
 	synced        uint32    // newest committed frame when the checkpoint began
 	current       *snapshot // that is being handed out
 
-	base, next *Base   // see Rebase
+	base, next *Base   // see Rebase; base is a follower's, the newest
 	held       []*Base // asked for and not yet released
 }
 
@@ -46,16 +46,17 @@ func (t *tracker) init() {
 }
 
 // start follows a database of so many pages, all of them in the main file.
-func (t *tracker) start(pages uint32, base *Base) bool {
+func (t *tracker) start(pages uint32, bases []baseEntry) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.on {
 		return false
 	}
-	t.on, t.pages, t.base = true, pages, base
+	t.on, t.pages = true, pages
 	clear(t.frames)
 	t.followers = []*follower{{}}
 	t.followers[0].dirty.addRange(1, pages)
+	t.restore(bases)
 	return true
 }
 
@@ -190,6 +191,9 @@ func (t *tracker) revert() {
 			t.frames[old.page] = old.frame
 		}
 		t.touch(old.page)
+	}
+	for page := t.pages + 1; page <= t.newest.pages; page++ { // that it had cut off, and nobody may have been handed
+		t.touch(page)
 	}
 	t.pages, t.last = t.newest.pages, t.newest.last
 	t.cut(t.pages)

@@ -44,12 +44,12 @@ func (x *transaction) header(frame, page, size uint32, salted bool) {
 // the second, with its salt, completes it.
 func (x *transaction) complete() bool { return x.frame != 0 && x.salted && x.paged }
 
-// noteHeader follows a frame header that was written. SQLite reads a frame just
-// before it when it only fills in salt and checksum.
-func (w *walFile) noteHeader(p []byte, frame uint32) error {
+// noteHeader follows a frame header that was written; filledIn is one in which
+// SQLite only fills in salt and checksum.
+func (w *walFile) noteHeader(p []byte, frame uint32, filledIn bool) error {
 	page, size := binary.BigEndian.Uint32(p), binary.BigEndian.Uint32(p[4:])
 	salted := [8]byte(p[8:16]) != [8]byte{}
-	switch filledIn := w.reread == frame; {
+	switch {
 	case filledIn && frame == w.tx.frame:
 		w.tx.salted = salted
 	case !filledIn:
@@ -58,7 +58,6 @@ func (w *walFile) noteHeader(p []byte, frame uint32) error {
 		}
 		w.tx.header(frame, page, size, salted)
 	}
-	w.reread = 0
 	return w.commitIfComplete()
 }
 

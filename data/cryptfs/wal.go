@@ -35,8 +35,7 @@ type walFile struct {
 	salted     bool
 	recovering bool   // SQLite reads frames one by one to find where the log ends
 	reread     uint32 // frame that was read whole just now, not in recovery
-	held       uint32 // frame whose header waits for its page, to be written with it
-	head       [frameHeader]byte
+	tail       tail   // frames that are not written yet
 	tx         transaction
 }
 
@@ -62,6 +61,9 @@ func (w *walFile) ReadAt(p []byte, off int64) (int, error) {
 	w.recovering, w.reread = w.recovering && whole, 0
 	if whole && !w.recovering {
 		w.reread = frame
+	}
+	if w.readTail(p, frame, in) {
+		return len(p), nil
 	}
 	n, err := w.readFrame(p, frame, in)
 	if errors.Is(err, errUnsealed) && w.loadSalt() {
@@ -180,8 +182,8 @@ func (w *walFile) loadSalt() bool {
 	return err == nil && (!had || w.salt != old)
 }
 
-// WriteAt writes the log header, a frame's header or a frame's page: SQLite
-// writes each by itself.
+// WriteAt takes the log header, a frame's header or a frame's page: SQLite
+// writes each by itself. Frames reach the file together: see tail.
 func (w *walFile) WriteAt(p []byte, off int64) (int, error) {
 	w.recovering = false
 	w.db.sealing.RLock()
@@ -216,7 +218,8 @@ func (w *walFile) writeLogHeader(p []byte) error {
 	if err := w.db.log.seal(slot, p, place{kind: kindLogHeader}); err != nil {
 		return err
 	}
-	w.salt, w.salted, w.tx, w.held = [8]byte(p[16:24]), true, transaction{}, 0
+	w.salt, w.salted, w.tx = [8]byte(p[16:24]), true, transaction{}
+	w.tail.drop()
 	if err := w.db.mark.begin(w.salt); err != nil {
 		return err
 	}
@@ -226,7 +229,7 @@ func (w *walFile) writeLogHeader(p []byte) error {
 // writeFrameHeader takes the generation from the frame, for a connection that
 // joins a log has not read its header. While a transaction overwrites its own
 // frames, SQLite leaves salt and checksum zero, and fills them in at the commit.
-// Only then is a header written by itself: else its page comes next.
+// Only then does a header come by itself: else its page comes next.
 func (w *walFile) writeFrameHeader(p []byte, frame uint32) error {
 	if salt := [8]byte(p[8:16]); salt != ([8]byte{}) {
 		w.salt, w.salted = salt, true
@@ -234,68 +237,59 @@ func (w *walFile) writeFrameHeader(p []byte, frame uint32) error {
 	if err := w.db.mark.lower(frame - 1); err != nil {
 		return err
 	}
-	if err := w.flushHeld(); err != nil {
+	filledIn := w.reread == frame // SQLite read the frame just before
+	w.reread = 0
+	if filledIn {
+		if err := w.putHeader(p, frame); err != nil {
+			return err
+		}
+		return w.noteHeader(p, frame, true)
+	}
+	if err := w.noteHeader(p, frame, false); err != nil { // which may take back a commit that SQLite gave up
 		return err
 	}
-	if w.reread != frame {
-		w.held, w.head = frame, [frameHeader]byte(p)
-		return w.noteHeader(p, frame)
-	}
-	if err := w.putHeader(p, frame); err != nil {
-		return err
-	}
-	return w.noteHeader(p, frame)
+	return w.holdHeader(p, frame)
 }
 
-// flushHeld writes a header whose page did not come next.
-func (w *walFile) flushHeld() error {
-	if w.held == 0 {
-		return nil
-	}
-	frame := w.held
-	w.held = 0
-	return w.putHeader(w.head[:], frame)
-}
-
+// putHeader writes a header whose page was written before.
 func (w *walFile) putHeader(p []byte, frame uint32) error {
+	if w.inTail(frame) {
+		copy(w.tail.header(frame), p)
+		return w.flushCommit(frame)
+	}
 	b := borrow()
 	defer b.giveBack()
 	slot := b.frame[:slotSize]
-	if err := w.sealHeader(slot, p, frame); err != nil {
+	copy(slot[saltAt:], w.salt[:])
+	if err := w.db.log.seal(slot, p, place{kindFrame, w.salt, frame}); err != nil {
 		return err
 	}
 	_, err := w.File.WriteAt(slot, framePosition(frame))
 	return err
 }
 
-func (w *walFile) sealHeader(slot, p []byte, frame uint32) error {
-	copy(slot[saltAt:], w.salt[:])
-	return w.db.log.seal(slot, p, place{kindFrame, w.salt, frame})
+// writeFramePage keeps the page beside its header, or writes it over that of a frame
+// which the transaction wrote before.
+func (w *walFile) writeFramePage(p []byte, frame uint32) error {
+	write := w.putPage
+	if w.holdPage(p, frame) {
+		write = func([]byte, uint32) error { return w.flushCommit(frame) }
+	}
+	if err := write(p, frame); err != nil {
+		return err
+	}
+	return w.notePage(frame)
 }
 
-// writeFramePage writes the header that waits for the page, too, at once.
-func (w *walFile) writeFramePage(p []byte, frame uint32) error {
+func (w *walFile) putPage(p []byte, frame uint32) error {
 	b := borrow()
 	defer b.giveBack()
-	from := slotSize
-	if w.held != frame {
-		if err := w.flushHeld(); err != nil {
-			return err
-		}
-	} else {
-		from = 0
-		if err := w.sealHeader(b.frame[:slotSize], w.head[:], frame); err != nil {
-			return err
-		}
-	}
-	if err := w.db.log.seal(b.frame[slotSize:], p[:pageContent], place{kindFramePage, w.salt, frame}); err != nil {
+	page := b.frame[:data.PageSize]
+	if err := w.db.log.seal(page, p[:pageContent], place{kindFramePage, w.salt, frame}); err != nil {
 		return err
 	}
-	if _, err := w.File.WriteAt(b.frame[from:], framePosition(frame)+int64(from)); err != nil {
-		return err
-	}
-	w.held = 0
-	return w.notePage(frame)
+	_, err := w.File.WriteAt(page, framePosition(frame)+slotSize)
+	return err
 }
 
 // Size is the log's size as SQLite counts it.
@@ -325,12 +319,11 @@ func (w *walFile) Truncate(size int64) error {
 	return w.refuse(w.File.Truncate(slotSize+frames*frameSize), walSuffix, 0)
 }
 
-// Sync that fails undoes the commit it was for.
+// Sync that fails undoes the commit it was for, whose frames are all in the file.
+// It is also asked for by a checkpoint, when somebody else may be writing where this
+// connection gave up: no frame is written here.
 func (w *walFile) Sync(flags vfs.SyncFlag) error {
 	if err := w.db.trusted(); err != nil {
-		return w.refuse(err, walSuffix, 0)
-	}
-	if err := w.flushHeld(); err != nil {
 		return w.refuse(err, walSuffix, 0)
 	}
 	upTo := w.db.point()

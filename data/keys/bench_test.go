@@ -1,10 +1,23 @@
+//go:build unix
+
 package keys
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
+
+// processorTime is what other work on the machine hardly changes.
+func processorTime() int64 {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
+}
 
 // ringOf makes a keyring of n stores with three keys each, written once.
 func ringOf(b *testing.B, n int) (*Ring, string, Root) {
@@ -14,13 +27,11 @@ func ringOf(b *testing.B, n int) (*Ring, string, Root) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for i := range n {
-		owner := Owner(fmt.Sprintf("tenant%09d/prod", i))
-		for _, p := range []Purpose{Pages, Files, Segments} {
-			r.owners[owner] = append(r.owners[owner], r.make(owner, p, 1))
-		}
+	owners := make([]Owner, n)
+	for i := range owners {
+		owners[i] = Owner(fmt.Sprintf("tenant%09d/prod", i))
 	}
-	if err := r.Add(acme, Pages); err != nil {
+	if err := errors.Join(r.AddMany(owners, Pages, Files, Segments), r.Add(acme, Pages)); err != nil {
 		b.Fatal(err)
 	}
 	return r, dir, root
@@ -30,11 +41,13 @@ func BenchmarkAdd(b *testing.B) {
 	for _, n := range []int{10, 1000, 10000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			r, _, _ := ringOf(b, n)
+			start := processorTime()
 			for i := 0; b.Loop(); i++ {
 				if err := r.Add(Owner(fmt.Sprintf("new%d/prod", i)), Pages, Files, Segments); err != nil {
 					b.Fatal(err)
 				}
 			}
+			b.ReportMetric(float64(processorTime()-start)/float64(b.N), "cpu-ns/op")
 		})
 	}
 }

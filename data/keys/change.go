@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,25 +15,73 @@ import (
 	"holdfast/data"
 )
 
-// edit changes one owner's records: on disk first, then in memory. With forget
-// the previous generation of the file does not keep what the change removed.
-func (r *Ring) edit(what string, owner Owner, forget bool, fn func([]record) ([]record, error)) error {
+// edit is a change of one owner's records.
+type edit struct {
+	owner  Owner
+	forget bool // the previous generation of the file must not keep what it removed
+	change func([]record) ([]record, error)
+
+	done bool // guarded by Ring.change, as err
+	err  error
+}
+
+// edit changes one owner's records: on disk first, then in memory. Those that come
+// while the file is being written share the next write, for each is of the whole file.
+func (r *Ring) edit(what string, owner Owner, forget bool, change func([]record) ([]record, error)) error {
+	e := &edit{owner: owner, forget: forget, change: change}
+	r.queue.Lock()
+	r.edits = append(r.edits, e)
+	r.queue.Unlock()
 	r.change.Lock()
 	defer r.change.Unlock()
+	if !e.done {
+		r.runEdits()
+	}
+	if e.err != nil {
+		return fmt.Errorf("%s %s: %w", what, owner, e.err)
+	}
+	return nil
+}
+
+// runEdits carries out all edits that wait, with one write.
+func (r *Ring) runEdits() {
+	r.queue.Lock()
+	edits := r.edits
+	r.edits = nil
+	r.queue.Unlock()
+	after, forget, written := map[Owner][]record{}, false, edits[:0:0]
+	for _, e := range edits {
+		e.done = true
+		if e.err = r.apply(e, after); e.err == nil && after[e.owner] != nil {
+			forget, written = forget || e.forget, append(written, e)
+		}
+	}
+	if len(written) == 0 {
+		return
+	}
+	if err := r.commit(after, forget); err != nil {
+		for _, e := range written {
+			e.err = err
+		}
+	}
+}
+
+// apply adds what an edit makes of its owner's records, if it changes them.
+func (r *Ring) apply(e *edit, after map[Owner][]record) error {
 	if r.root.empty() {
-		return fmt.Errorf("%s %s: %w", what, owner, data.ErrSealed)
+		return data.ErrSealed
 	}
-	before := r.owners[owner]
-	after, err := fn(slices.Clone(before))
+	before, ok := after[e.owner]
+	if !ok {
+		before = r.owners[e.owner]
+	}
+	ks, err := e.change(slices.Clone(before))
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", what, owner, err)
+		return err
 	}
-	slices.SortStableFunc(after, byName)
-	if slices.EqualFunc(before, after, sameRecord) && !forget {
-		return nil
-	}
-	if err := r.commit(owner, after, forget); err != nil {
-		return fmt.Errorf("%s %s: %w", what, owner, err)
+	slices.SortStableFunc(ks, byName)
+	if e.forget || !slices.EqualFunc(before, ks, sameRecord) {
+		after[e.owner] = ks
 	}
 	return nil
 }
@@ -45,22 +92,49 @@ func byName(a, b record) int {
 
 func sameRecord(a, b record) bool { return a.name() == b.name() && a.state == b.state }
 
-func (r *Ring) commit(owner Owner, after []record, forget bool) error {
-	owners := maps.Clone(r.owners)
-	owners[owner] = after
-	c := content{serial: r.serial + 1, salt: random32(), records: sorted(owners)}
-	if err := r.save(c, forget); err != nil {
+// commit writes the keyring with some owners' records as they are to be.
+func (r *Ring) commit(after map[Owner][]record, forget bool) error {
+	serial := r.serial + 1
+	body, count := r.body(after)
+	if err := r.save(sealRing(r.root, serial, random32(), count, body), serial, forget); err != nil {
 		return errors.Join(err, r.reload())
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.serial, r.owners = c.serial, owners
-	for name := range r.open {
-		if name.owner == owner {
-			r.forget(name)
+	r.serial = serial
+	for owner, ks := range after {
+		for _, k := range r.owners[owner] {
+			r.forget(k.name())
 		}
+		if at, found := slices.BinarySearch(r.order, owner); !found {
+			r.order = slices.Insert(r.order, at, owner)
+		}
+		r.owners[owner] = ks
 	}
 	return nil
+}
+
+// body encodes all records, with some owners' as they are to be.
+func (r *Ring) body(after map[Owner][]record) (body []byte, count int) {
+	order := r.order
+	for owner := range after {
+		if at, found := slices.BinarySearch(order, owner); !found {
+			order = slices.Insert(slices.Clip(order), at, owner)
+		}
+	}
+	body = make([]byte, 0, r.size+len(after)*recordUsual*8)
+	for _, owner := range order {
+		ks, changed := after[owner]
+		if !changed {
+			ks = r.owners[owner]
+		}
+		for i := range ks {
+			body = ks[i].append(body)
+		}
+		count += len(ks)
+	}
+	r.size = len(body)
+	return body, count
 }
 
 // reload takes what is on disk after a write that failed half way, if it can
@@ -79,10 +153,12 @@ func (r *Ring) reload() error {
 	return nil
 }
 
-// forget wipes one opened key; mu is held.
+// forget wipes one opened key, if it is one; mu is held.
 func (r *Ring) forget(name recordName) {
-	clear(r.open[name][:])
-	delete(r.open, name)
+	if key := r.open[name]; key != nil {
+		clear(key[:])
+		delete(r.open, name)
+	}
 }
 
 // make gives a new live key.
@@ -150,7 +226,7 @@ func (r *Ring) rewrap(root Root) error {
 		}
 		c.records = append(c.records, k)
 	}
-	if err := r.saveUnder(root, c, true); err != nil && !r.stands(root, c.serial) {
+	if err := r.save(formatRing(root, c), c.serial, true); err != nil && !r.stands(root, c.serial) {
 		return fmt.Errorf("rewrap keyring: %w", err)
 	}
 	r.mu.Lock()
@@ -167,19 +243,16 @@ func (r *Ring) stands(root Root, serial uint64) bool {
 	return err == nil && c.serial == serial
 }
 
-func (r *Ring) save(c content, forget bool) error { return r.saveUnder(r.root, c, forget) }
-
-// saveUnder writes the keyring and returns when it would survive a power cut.
+// save writes the keyring and returns when it would survive a power cut.
 // Each file that falls out of use is overwritten, so that no freed block keeps
 // wraps of keys that are destroyed later. The previous generation is a copy, not
 // a second link: no file that has a name is ever overwritten.
-func (r *Ring) saveUnder(root Root, c content, forget bool) error {
+func (r *Ring) save(after []byte, serial uint64, forget bool) error {
 	path, prev := filepath.Join(r.dir, RingFile), filepath.Join(r.dir, PreviousFile)
-	before, err := r.stillOurs(path, c.serial-1)
+	before, err := r.stillOurs(path, serial-1)
 	if err != nil {
 		return err
 	}
-	after := formatRing(root, c)
 	switch {
 	case forget:
 		err = inOrder(path, after, prev, after)

@@ -143,7 +143,10 @@ func shred(f *os.File) error {
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	_, err = f.WriteAt(make([]byte, info.Size()), 0)
+	zeros := make([]byte, min(info.Size(), 1<<18))
+	for off := int64(0); err == nil && off < info.Size(); off += int64(len(zeros)) {
+		_, err = f.WriteAt(zeros[:min(int64(len(zeros)), info.Size()-off)], off)
+	}
 	err = errors.Join(err, f.Sync(), f.Close())
 	watch(step{op: "shred", path: f.Name()})
 	return err

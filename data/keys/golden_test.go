@@ -59,7 +59,7 @@ func TestWriteGolden(t *testing.T) {
 	must(t, os.WriteFile(goldenCode, []byte(code+"\n"), 0o600))
 	r := newRing(t.TempDir(), goldenRoot(), content{})
 	r.now = clock
-	must(t, r.save(content{serial: 1, salt: random32()}, false))
+	must(t, r.save(formatRing(goldenRoot(), content{serial: 1, salt: random32()}), 1, false))
 	r.serial = 1
 	must(t, r.Add(System, Pages, Vault))
 	must(t, r.Add(acme, Pages))

@@ -1,9 +1,7 @@
 package keys
 
 import (
-	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"holdfast/data"
@@ -19,12 +17,12 @@ func (r *Ring) AddMany(owners []Owner, purposes ...Purpose) error {
 	if r.root.empty() {
 		return fmt.Errorf("add keys: %w", data.ErrSealed)
 	}
-	all := maps.Clone(r.owners)
+	after := make(map[Owner][]record, len(owners))
 	for _, owner := range owners {
 		if err := checkNames(owner, purposes); err != nil {
 			return err
 		}
-		if _, ok := all[owner]; ok {
+		if len(r.owners[owner])+len(after[owner]) > 0 {
 			return fmt.Errorf("add keys of %s: %w", owner, data.ErrExists)
 		}
 		var ks []record
@@ -32,14 +30,10 @@ func (r *Ring) AddMany(owners []Owner, purposes ...Purpose) error {
 			ks = append(ks, r.make(owner, p, 1))
 		}
 		slices.SortFunc(ks, byName)
-		all[owner] = ks
+		after[owner] = ks
 	}
-	c := content{serial: r.serial + 1, salt: random32(), records: sorted(all)}
-	if err := r.save(c, false); err != nil {
-		return errors.Join(fmt.Errorf("add keys: %w", err), r.reload())
+	if err := r.commit(after, false); err != nil {
+		return fmt.Errorf("add keys: %w", err)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.serial, r.owners = c.serial, all
 	return nil
 }

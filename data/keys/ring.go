@@ -30,11 +30,15 @@ type Ring struct {
 
 	change  sync.Mutex // held by the one change under way, file included
 	changed func()     // told after each change; may be nil
+	size    int        // of the entries as they were last written
+	queue   sync.Mutex // guards edits
+	edits   []*edit    // that wait for the change under way
 
 	mu     sync.RWMutex // guards what follows
 	root   Root         // zero once sealed
 	serial uint64
 	owners map[Owner][]record       // by purpose, then generation
+	order  []Owner                  // sorted
 	open   map[recordName]*[32]byte // unwrapped on first use
 }
 
@@ -72,7 +76,7 @@ func CreateRing(dir string, root Root) (*Ring, error) {
 		}
 	}
 	r := newRing(dir, root, content{})
-	if err := r.save(content{serial: 1, salt: random32()}, false); err != nil {
+	if err := r.save(formatRing(root, content{serial: 1, salt: random32()}), 1, false); err != nil {
 		return nil, fmt.Errorf("create keyring: %w", err)
 	}
 	r.serial = 1
@@ -153,6 +157,7 @@ func (r *Ring) take(c content) {
 	for _, k := range c.records {
 		r.owners[k.owner] = append(r.owners[k.owner], k)
 	}
+	r.order = slices.Sorted(maps.Keys(r.owners))
 }
 
 // Rewrap puts the whole keyring under a new root key, which must be in slots

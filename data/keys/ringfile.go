@@ -68,19 +68,25 @@ type content struct {
 
 // formatRing seals c under root; the salt gives each write a key of its own.
 func formatRing(root Root, c content) []byte {
-	id := root.id()
-	b := append([]byte(nil), ringMagic...)
-	b = binary.BigEndian.AppendUint16(b, ringVersion)
-	b = binary.BigEndian.AppendUint16(b, 0)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(c.records)))
-	b = append(b, id[:]...)
-	b = binary.BigEndian.AppendUint64(b, c.serial)
-	b = append(b, c.salt[:]...)
 	body := make([]byte, 0, len(c.records)*recordUsual)
 	for _, r := range c.records {
 		body = r.append(body)
 	}
-	return addSum(append(b, seal(root.derive(c.salt[:], "keyring file", 32), body, b)...))
+	return sealRing(root, c.serial, c.salt, len(c.records), body)
+}
+
+// sealRing is formatRing of entries that are encoded already.
+func sealRing(root Root, serial uint64, salt [32]byte, count int, body []byte) []byte {
+	id := root.id()
+	b := make([]byte, 0, ringHeader+len(body)+sealOverhead+sumSize)
+	b = append(b, ringMagic...)
+	b = binary.BigEndian.AppendUint16(b, ringVersion)
+	b = binary.BigEndian.AppendUint16(b, 0)
+	b = binary.BigEndian.AppendUint32(b, uint32(count)) //nolint:gosec // bounded by ringLimit
+	b = append(b, id[:]...)
+	b = binary.BigEndian.AppendUint64(b, serial)
+	b = append(b, salt[:]...)
+	return addSum(gcm(root.derive(salt[:], "keyring file", 32)).Seal(b, nil, body, b))
 }
 
 // ringFrame is what can be read of a keyring without the root key.

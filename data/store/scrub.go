@@ -43,6 +43,13 @@ func (s *Store) Shipped(label string) { s.pages.Rebase(label) }
 // ShippedTo is Shipped for what a follower was handed: see PagesFor.
 func (s *Store) ShippedTo(follower, label string) { s.pages.View(follower).Rebase(label) }
 
+// Unchanged says of pages that a follower is handed whether they are what the snapshot
+// of that label has; nil where it is not the last one named to the store, or nobody
+// knows any more (after a crash).
+func (s *Store) Unchanged(follower, label string) func(page uint32) bool {
+	return s.pages.View(follower).Unchanged(label)
+}
+
 // Base tells which pages changed since the snapshot that Shipped named; nil when
 // none is known. Release it.
 func (s *Store) Base() *Base { return s.pages.Base() }
