@@ -11,12 +11,14 @@ import Policy from './Policy.svelte';
 import Records from './Records.svelte';
 import Restore from './Restore.svelte';
 import Snapshots from './Snapshots.svelte';
+import UserPolicy from './UserPolicy.svelte';
 
 // The tabs of a tenant's page.
 export const tabs: Partial<Record<RouteName, Component>> = {
   overview: Overview,
   collections: Collections,
   records: Records,
+  userPolicy: UserPolicy,
   import: Import,
   keys: Keys,
   snapshots: Snapshots,
