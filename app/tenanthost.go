@@ -22,7 +22,7 @@ var keyScopes = map[identity.Scope]store.Scope{
 // serveTenant serves a store's API to whoever the request's credential makes of
 // its sender: an API key, a user of the tenant, or a guest.
 func (h *house) serveTenant(w http.ResponseWriter, r *http.Request, t edge.Target) {
-	if strings.HasPrefix(r.URL.Path, ownPrefix) {
+	if strings.HasPrefix(r.URL.Path, ownPrefix) && !strings.HasPrefix(r.URL.Path, usersPrefix) {
 		h.serveOwn(w, r, t)
 		return
 	}

@@ -173,3 +173,6 @@ func originOf(r *http.Request, t edge.Target) string {
 	}
 	return "http://" + r.Host
 }
+
+// usersPrefix is where the store itself answers for its users' factors.
+const usersPrefix = ownPrefix + "collections/"
