@@ -101,7 +101,8 @@ type Drills interface {
 	// Good lists the snapshots of a store that drills restored from a target, by its
 	// id, and found whole; oldest first.
 	Good(ctx context.Context, store, target string) ([]int64, error)
-	// Last gives the last drill of a store; nil if it never had one.
+	// Last gives the last drill of a store, or of an own chain by its name; nil if it
+	// never had one.
 	Last(ctx context.Context, store string) (*LastDrill, error)
 }
 

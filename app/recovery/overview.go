@@ -38,11 +38,8 @@ func shownLane(one seen) Lane {
 func (s *Service) complete(ctx context.Context, list []Overview) error {
 	for i := range list {
 		o := &list[i]
-		if own, ok := s.config.Own[o.Store]; ok {
-			if own.Size != nil {
-				o.Bytes = own.Size()
-			}
-			continue
+		if own := s.config.Own[o.Store]; own.Size != nil {
+			o.Bytes = own.Size()
 		}
 		if id, err := data.ParseStoreID(o.Store); err == nil && s.config.Slug != nil {
 			o.Slug, _ = s.config.Slug(ctx, id) // a name for people only

@@ -38,10 +38,14 @@ export interface Overview {
   drill?: { at: string; target: string; ok: boolean; met: boolean };
 }
 
+// What the appliance keeps of its own is shipped and drilled like a store, but is no tenant's.
+const own: Record<string, string> = { system: 'System database', vault: 'Vault' };
+export const ownName = (name: string): string => own[name] ?? '';
+
 // nameOf is what a store is called: slug or slug/env; parts of the appliance have no slug.
 export function nameOf(one: Overview): { text: string; slug?: string; env: string } {
   const env = one.store.split('/')[1] ?? '';
-  if (!one.slug) return { text: { system: 'System database', vault: 'Vault' }[one.store] ?? one.store, env };
+  if (!one.slug) return { text: ownName(one.store) || one.store, env };
   return { text: env === 'prod' ? one.slug : `${one.slug}/${env}`, slug: one.slug, env };
 }
 
