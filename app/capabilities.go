@@ -26,9 +26,13 @@ func (h *house) openCapabilities(ctx context.Context, a *Appliance) (err error) 
 	if err := h.openTenants(ctx, a); err != nil {
 		return err
 	}
+	if err := h.openMail(ctx, a); err != nil {
+		return err
+	}
 	h.identity, err = identity.New(ctx, identity.Config{
 		DB: h.system, Sessions: identity.VaultValues{Vault: h.vault.Sub("identity/")}, Recorder: h.audit, Tenants: h.tenants, Collections: collections{h.pool},
 		Clock: a.now, Logger: a.logger, InsecureHTTP: a.config.InsecureHTTP, Revoked: h.pool.Disconnect, Federation: federation{h},
+		Post: post{h.mail}, URL: a.BaseURL,
 	})
 	if err != nil {
 		return err
@@ -153,7 +157,7 @@ func (h *house) openRouter(a *Appliance) (err error) {
 		return err
 	}
 	for _, routes := range [][]api.Route{
-		h.ownRoutes(a), h.lossRoutes(), h.userRoutes(), doctor{h, a}.routes(), h.identity.Routes(), h.tenants.Routes(), h.recovery.Routes(), h.drills.Routes(), h.reviews.Routes(), h.custody.Routes(), h.disposal.Routes(),
+		h.ownRoutes(a), h.lossRoutes(), h.userRoutes(), doctor{h, a}.routes(), h.identity.Routes(), h.mail.Routes(), h.tenants.Routes(), h.recovery.Routes(), h.drills.Routes(), h.reviews.Routes(), h.custody.Routes(), h.disposal.Routes(),
 		h.sso.Routes(), h.audit.Routes(), h.operations.Routes(h.identity), h.studio.Routes(),
 	} {
 		if err := h.router.Add(routes...); err != nil {

@@ -31,6 +31,7 @@ func (c *cli) person() *cobra.Command {
 		act("lock", "Lock an account and end its sessions", "POST", "lock", "%s is locked; the sessions have ended"),
 		act("unlock", "Unlock an account", "POST", "unlock", "%s may sign in again"),
 		act("reset-factors", "Take lost second factors and recovery codes away; the password stays", "DELETE", "factors", "%s signs in with the password alone until there is a new factor"),
+		c.personReset(),
 		act("sign-out", "End all sessions of an account", "DELETE", "sessions", "%s is signed out everywhere"))
 }
 

@@ -14,6 +14,7 @@ import (
 	"holdfast/app/disposal"
 	"holdfast/app/drill"
 	"holdfast/app/identity"
+	"holdfast/app/mail"
 	"holdfast/app/recovery"
 	"holdfast/app/review"
 	"holdfast/app/sso"
@@ -38,6 +39,7 @@ type house struct {
 	tenants    *tenant.Service
 	identity   *identity.Service
 	sso        *sso.Service
+	mail       *mail.Service
 	recovery   *recovery.Service
 	custody    *custody.Service
 	drills     *drill.Service
@@ -161,6 +163,7 @@ func (h *house) startClock(logger *slog.Logger, now func() time.Time) {
 	h.clock.every(10*time.Minute, "copies of the keys", h.custody.Sweep)
 	h.clock.every(time.Minute, "sessions and links", func(ctx context.Context, _ time.Time) error { return h.identity.Sweep(ctx) })
 	h.clock.every(time.Minute, "single sign-on", func(ctx context.Context, _ time.Time) error { return h.sso.Sweep(ctx) })
+	h.clock.every(time.Minute, "outbox of mail", h.mail.Sweep)
 	h.clock.every(10*time.Minute, "keys that are to be replaced", h.rekeys.Sweep)
 	h.clock.every(scrubTick, "scrub", h.scrubs.Sweep)
 	h.clock.every(10*time.Minute, "access reviews", h.reviews.Sweep)

@@ -57,6 +57,9 @@ func (s *Service) changePassword(ctx context.Context, person string, in Password
 	}
 	s.accounts.forget(account)
 	s.origins.forgive(address)
+	if err := s.checkNewPassword(ctx, row, in.Password); err != nil {
+		return err
+	}
 	return s.setPassword(ctx, row, in.Password)
 }
 
@@ -75,10 +78,18 @@ func (s *Service) setPassword(ctx context.Context, row personRow, password strin
 	const set = `UPDATE persons SET password = ?, password_changed = ? WHERE id = ? AND password = ?`
 	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		done, err := tx.ExecContext(ctx, set, hash, millis(s.now()), row.ID, row.Password)
-		return changedOne(done, err)
+		if err := changedOne(done, err); err != nil {
+			return err
+		}
+		return keepPassword(ctx, tx, row.ID, row.Password, millis(s.now()))
 	})
+	s.grants.forget() // standings know how old passwords are
 	if err != nil {
 		return fmt.Errorf("change password: %w", err)
 	}
-	return s.orUndo(ctx, s.record(ctx, "password.change", row.ID, api.OK, nil), set, row.Password, millis(s.now()), row.ID, hash)
+	err = s.orUndo(ctx, s.record(ctx, "password.change", row.ID, api.OK, nil), set, row.Password, millis(s.now()), row.ID, hash)
+	if err == nil {
+		s.alert(ctx, row.ID, "Your password was changed", "the password of your account was changed on "+s.stamp(ctx, row.ID, s.now())+".")
+	}
+	return err
 }

@@ -32,9 +32,13 @@ const (
 	ByKeyToo       Method = "password+passkey"
 	ByPasskey      Method = "passkey"
 	BySetupLink    Method = "setup-link"
+	ByInvite       Method = "invite"
+	ByMailCode     Method = "password+mail-code"
 )
 
-func (m Method) strong() bool { return m != ByPassword && m != BySetupLink && m != BySSO }
+func (m Method) strong() bool {
+	return m != ByPassword && m != BySetupLink && m != BySSO && m != ByInvite
+}
 
 type factorRow struct {
 	ID           string `db:"id"`

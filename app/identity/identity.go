@@ -51,6 +51,10 @@ type Config struct {
 	InsecureHTTP bool
 	// Federation is single sign-on; nil: there is none.
 	Federation Federation
+	// Post writes to people; nil: no mail is set up, and links are shown to who asked.
+	Post Post
+	// URL is where the console is, for links; nil: http://localhost.
+	URL func() string
 	// PasswordCost is for tests; zero means the cost that production uses.
 	PasswordCost Cost
 }
@@ -70,6 +74,9 @@ type Service struct {
 	asked    *backoff
 	setup    sync.Mutex   // one setup at a time
 	warned   atomic.Int64 // when keys were last looked through for warnings, in milliseconds
+
+	accountPolicies atomic.Pointer[map[string]AccountPolicy]
+	desk            desk // what is done after the answer
 }
 
 // New checks the configuration and brings the tables up to date.
@@ -86,13 +93,19 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.Post == nil {
+		c.Post = noPost{}
+	}
+	if c.URL == nil {
+		c.URL = func() string { return "http://localhost" }
+	}
 	if err := c.DB.Migrate(ctx, "identity", migrations); err != nil {
 		return nil, fmt.Errorf("new identity: %w", err)
 	}
 	for _, m := range []struct {
 		room  string
 		steps []system.Migration
-	}{{"identity-sign-in", signInMigrations}, {"access", accessMigrations}, {"identity-keys", keyMigrations}} {
+	}{{"identity-sign-in", signInMigrations}, {"access", accessMigrations}, {"identity-keys", keyMigrations}, {"links", linkMigrations}, {"accounts", accountMigrations}} {
 		if err := c.DB.Migrate(ctx, m.room, m.steps); err != nil {
 			return nil, fmt.Errorf("new identity: %w", err)
 		}
@@ -103,7 +116,8 @@ func New(ctx context.Context, c Config) (*Service, error) {
 		accounts: newBackoff(accountPolicy, c.Clock), origins: newBackoff(addressPolicy, c.Clock),
 		asked: newBackoff(challengePolicy, c.Clock),
 	}
-	if err := s.loadPolicies(ctx); err != nil {
+	s.sessions.limits = s.sessionLimits
+	if err := errors.Join(s.loadPolicies(ctx), s.loadAccountPolicies(ctx)); err != nil {
 		return nil, fmt.Errorf("new identity: %w", err)
 	}
 	return s, nil
@@ -117,11 +131,12 @@ func (s *Service) Sweep(ctx context.Context) error {
 	s.asked.sweep()
 	s.sessions.sweep()
 	s.pending.sweep()
-	return errors.Join(s.sweepPasswords(ctx), s.saveLastUsed(ctx), s.sweepKeys(ctx), s.dropSetupLinks(ctx), s.dropSignIns(ctx))
+	return errors.Join(s.sweepPasswords(ctx), s.saveLastUsed(ctx), s.sweepKeys(ctx), s.dropSetupLinks(ctx), s.dropSignIns(ctx), s.dropLinks(ctx))
 }
 
-// Close stores what Sweep would.
+// Close ends what is done after the answer, and stores what Sweep would.
 func (s *Service) Close() error {
+	s.desk.close()
 	return s.saveLastUsed(context.Background())
 }
 

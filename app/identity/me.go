@@ -16,6 +16,8 @@ type Me struct {
 	Grants      []MyGrant        `json:"grants"`
 	Permissions []api.Permission `json:"permissions" doc:"held somewhere; the grants say where"`
 	Factor      *FactorDemand    `json:"factor,omitempty" doc:"a second factor that is still to be enrolled"`
+	Profile     *MyProfile       `json:"profile,omitempty"`
+	PasswordDue bool             `json:"passwordDue,omitempty" doc:"the password is too old; nothing but changing it is open"`
 }
 
 // MyGrant is one role. Scope is "appliance" or a tenant's slug.
@@ -44,6 +46,10 @@ func (s *Service) me(ctx context.Context, actor data.Actor) (Me, error) {
 		if me.Factor, err = s.demand(ctx, actor.ID, st); err != nil {
 			return Me{}, err
 		}
+		if me.Profile, err = s.myProfile(ctx, actor.ID); err != nil {
+			return Me{}, err
+		}
+		me.PasswordDue = s.passwordDue(st)
 	}
 	for _, g := range st.grants {
 		if err := s.addGrant(ctx, &me, g); err != nil {

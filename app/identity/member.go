@@ -56,7 +56,7 @@ func (s *Service) memberRoutes() []api.Route {
 			Summary: "List the people of a tenant and their roles; filter is text in address, name or role", Response: api.Page[Member]{}, Handler: s.serveMembers,
 		},
 		{
-			Method: http.MethodPost, Path: path, Permission: api.MemberManage, Assurance: api.Fresh, Scope: s.tenantScope, Summary: "Give somebody a role on a tenant, none with more than the giver has",
+			Method: http.MethodPost, Path: path, Permission: api.MemberManage, Assurance: api.Fresh, Scope: s.tenantScope, Summary: "Give somebody of the tenant another role, none with more than the giver has; others are invited",
 			Request: NewMember{}, Response: Member{}, Status: http.StatusCreated, Handler: s.serveNewMember,
 		},
 		{
@@ -163,6 +163,9 @@ func (s *Service) memberAccount(ctx context.Context, tenant string, n NewMember)
 	if !ok {
 		return "", api.InvalidField("email", "is not an e-mail address")
 	}
+	if err := s.mayLookUp(ctx, tenant, email); err != nil {
+		return "", err
+	}
 	row, err := s.personByEmail(ctx, email)
 	if err == nil && n.Password != "" {
 		return "", api.InvalidField("password", "this account exists and keeps its own; leave it out")
@@ -170,14 +173,29 @@ func (s *Service) memberAccount(ctx context.Context, tenant string, n NewMember)
 	if !errors.Is(err, data.ErrNotFound) {
 		return row.ID, err
 	}
-	if s.Authorize(ctx, data.ActorFrom(ctx), api.OperatorManage, api.Scope{}) != nil {
-		return "", api.InvalidField("email", "there is no account with this address; ask who runs the appliance to make one")
-	}
 	made := NewPerson{Email: n.Email, Name: n.Name, Password: n.Password}
 	if err := s.withoutPassword(&made, tenant); err != nil {
 		return "", err
 	}
 	return s.newAccount(ctx, made)
+}
+
+// mayLookUp keeps the answer to an address the same whether or not there is an account:
+// only who makes operators, and so sees all accounts, adds people by address. Others
+// do so for the people of their tenant, whom they see there, and invite everybody else.
+func (s *Service) mayLookUp(ctx context.Context, tenant, email string) error {
+	if s.Authorize(ctx, data.ActorFrom(ctx), api.OperatorManage, api.Scope{}) == nil {
+		return nil
+	}
+	var known bool
+	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return tx.GetContext(ctx, &known, `SELECT EXISTS (SELECT 1 FROM persons p JOIN grants g ON g.person = p.id
+			WHERE p.email = ? AND g.scope = ? AND g.revoked = 0 AND (g.valid_until = 0 OR g.valid_until > ?))`, email, tenant, millis(s.now()))
+	})
+	if err != nil || known {
+		return err
+	}
+	return api.Errorf(http.StatusConflict, "invite", "Invite them instead: that works for people with and without an account.")
 }
 
 // newAccount makes a person without any grant.

@@ -22,11 +22,13 @@ func TestMembers(t *testing.T) {
 	m.want(403, "GET", "/api/v1/stores/beta/prod/keys", "")
 	equal(t, "listed", decode[api.Page[Member]](t, m.want(200, "GET", membersPath, "")).Total, 1)
 	m.want(403, "GET", "/api/v1/tenants/beta/members", "")
-	m.want(422, "POST", membersPath, `{"email":"eve@example.com","password":"`+goodPassword+`"}`) // makes no accounts
+	equal(t, "makes no accounts", codeOf(t, m.want(409, "POST", membersPath, `{"email":"eve@example.com","password":"`+goodPassword+`"}`)), "invite")
 
 	equal(t, "last owner", codeOf(t, b.want(409, "DELETE", membersPath+"/"+mia.ID, "")), "last-owner")
 	zoe := h.member("zoe@example.com")
-	m.want(201, "POST", membersPath, `{"email":"zoe@example.com","role":"owner","why":"second owner"}`)
+	equal(t, "nor tells of one", codeOf(t, m.want(409, "POST", membersPath, `{"email":"zoe@example.com","role":"owner"}`)), "invite")
+	b.want(201, "POST", membersPath, `{"email":"zoe@example.com","role":"viewer"}`)
+	m.want(201, "POST", membersPath, `{"email":"zoe@example.com","role":"owner","why":"second owner"}`) // of the tenant already
 	b.want(204, "DELETE", membersPath+"/"+mia.ID, "")
 	equal(t, "last owner", codeOf(t, b.want(409, "DELETE", membersPath+"/"+zoe.ID, "")), "last-owner")
 	m.want(403, "GET", keysPath, "")

@@ -96,6 +96,15 @@ func (s *Service) beginPasskey(r *http.Request, person string) (PasskeyOptions, 
 	if len(h.credentials) >= mostPasskeys {
 		return PasskeyOptions{}, nil, api.Errorf(http.StatusConflict, "too-many-passkeys", "There are %d passkeys. Remove one first.", mostPasskeys)
 	}
+	return s.askNewPasskey(r, h)
+}
+
+// askNewPasskey makes a challenge for a passkey of somebody who may have no account yet.
+func (s *Service) askNewPasskey(r *http.Request, h holder) (PasskeyOptions, *webauthn.SessionData, error) {
+	party, err := relyingParty(r)
+	if err != nil {
+		return PasskeyOptions{}, nil, err
+	}
 	options, session, err := party.BeginRegistration(h, webauthn.WithExclusions(webauthn.Credentials(h.credentials).CredentialDescriptors()),
 		webauthn.WithAuthenticatorSelection(protocol.AuthenticatorSelection{
 			ResidentKey: protocol.ResidentKeyRequirementRequired, UserVerification: protocol.VerificationRequired,
@@ -116,6 +125,19 @@ func (s *Service) finishPasskey(r *http.Request, person, name string, challenge 
 	if err != nil {
 		return factorRow{}, err
 	}
+	row, err := s.madePasskey(r, h, name, challenge, answer)
+	if err != nil {
+		return factorRow{}, err
+	}
+	return row, s.addFactor(r.Context(), row)
+}
+
+// madePasskey checks the passkey that answers the challenge. It stores nothing.
+func (s *Service) madePasskey(r *http.Request, h holder, name string, challenge *webauthn.SessionData, answer json.RawMessage) (factorRow, error) {
+	party, err := relyingParty(r)
+	if err != nil {
+		return factorRow{}, err
+	}
 	parsed, err := protocol.ParseCredentialCreationResponseBytes(answer)
 	if err != nil {
 		return factorRow{}, errPasskey(err)
@@ -128,9 +150,8 @@ func (s *Service) finishPasskey(r *http.Request, person, name string, challenge 
 	if err != nil {
 		return factorRow{}, err
 	}
-	row := factorRow{ID: system.NewID(), Person: person, Kind: kindPasskey, Name: name, CredentialID: c.ID,
-		Credential: string(text), Host: party.Config.RPID, Created: millis(s.now())}
-	return row, s.addFactor(r.Context(), row)
+	return factorRow{ID: system.NewID(), Person: h.row.ID, Kind: kindPasskey, Name: name, CredentialID: c.ID,
+		Credential: string(text), Host: party.Config.RPID, Created: millis(s.now())}, nil
 }
 
 func errPasskey(cause error) error {

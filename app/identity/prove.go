@@ -18,6 +18,7 @@ type Shown struct {
 	TOTP         string          `json:"totp,omitempty" doc:"six digits of the authenticator app"`
 	RecoveryCode string          `json:"recoveryCode,omitempty"`
 	Passkey      json.RawMessage `json:"passkey,omitempty" doc:"PublicKeyCredential.toJSON()"`
+	MailCode     string          `json:"mailCode,omitempty" doc:"six digits of the mail"`
 }
 
 // errBadFactor is one answer for every factor that does not fit.
@@ -51,6 +52,23 @@ func (s *Service) prove(r *http.Request, person string, in Shown, challenge *web
 	s.accounts.forget(factorName(person))
 	s.origins.forgive(address)
 	return method, nil
+}
+
+// provePending is prove for a sign-in that may wait for a code by mail.
+func (s *Service) provePending(r *http.Request, p pending, in Shown) (Method, error) {
+	if in.MailCode == "" {
+		return s.prove(r, p.person, in, p.challenge)
+	}
+	address := addressOf(r.RemoteAddr)
+	if err := s.admit(factorName(p.person), address); err != nil {
+		return "", err
+	}
+	if !s.checkMailCode(r, p.secret, in.MailCode) {
+		return "", errBadFactor(nil)
+	}
+	s.accounts.forget(factorName(p.person))
+	s.origins.forgive(address)
+	return ByMailCode, nil
 }
 
 // tryFactor gives the method that fits, or none and the cause for the log.

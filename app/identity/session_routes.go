@@ -236,14 +236,22 @@ func (s *Service) listSessions(w http.ResponseWriter, r *http.Request, person st
 		return err
 	}
 	for i, found := range all {
-		items[i] = found.shown(this.ID)
+		if items[i], err = s.shownSession(r, found, this.ID); err != nil {
+			return err
+		}
 	}
 	return api.Respond(w, http.StatusOK, api.Cut(items, page))
 }
 
-func (s Session) shown(current string) SessionShown {
-	ends := s.Created.Add(s.absolute())
-	if idle := s.Seen.Add(s.idle()); idle.Before(ends) {
+// shownSession has the end that the policies leave it.
+func (s *Service) shownSession(r *http.Request, session Session, current string) (SessionShown, error) {
+	idle, absolute, err := s.sessionLimits(r.Context(), session.Person)
+	return session.shown(current, min(idle, session.idle()), min(absolute, session.absolute())), err
+}
+
+func (s Session) shown(current string, longestIdle, longest time.Duration) SessionShown {
+	ends := s.Created.Add(longest)
+	if idle := s.Seen.Add(longestIdle); idle.Before(ends) {
 		ends = idle
 	}
 	return SessionShown{ID: s.ID, Device: deviceName(s.Agent), Agent: s.Agent, Address: s.Address, Method: s.Method,

@@ -73,6 +73,8 @@ func personKey(person string, d digest) string {
 type sessions struct {
 	values Values
 	clock  func() time.Time
+	// limits are the policies' times for a person; nil: none but the session's own.
+	limits func(ctx context.Context, person string) (idle, absolute time.Duration, err error)
 	turn   sync.Mutex // a renewal must not bring back what is being ended
 	mu     sync.RWMutex
 	live   map[digest]*liveSession
@@ -201,8 +203,8 @@ func (s *sessions) use(ctx context.Context, d digest) (session Session, found bo
 	now := s.clock().UTC()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ended || expired(l.session, now) {
-		return Session{}, true, data.ErrNotFound
+	if over, err := s.over(ctx, l.session, now); l.ended || over || err != nil {
+		return Session{}, true, orElse(err, data.ErrNotFound)
 	}
 	l.session.Seen = now
 	if now.Sub(l.stored) < touchEvery {
@@ -217,6 +219,19 @@ func (s *sessions) use(ctx context.Context, d digest) (session Session, found bo
 
 func expired(s Session, now time.Time) bool {
 	return now.Sub(s.Seen) >= s.idle() || now.Sub(s.Created) >= s.absolute()
+}
+
+// over says that a session has lasted as long as it may, by its own times or by those
+// of the person's policies now.
+func (s *sessions) over(ctx context.Context, session Session, now time.Time) (bool, error) {
+	if s.limits == nil || session.Person == "" || expired(session, now) {
+		return expired(session, now), nil
+	}
+	idle, absolute, err := s.limits(ctx, session.Person)
+	if isNotFound(err) { // the account is gone
+		return true, nil
+	}
+	return now.Sub(session.Seen) >= idle || now.Sub(session.Created) >= absolute, err
 }
 
 // end ends one session by its token; without such a session it does nothing.

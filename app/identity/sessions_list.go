@@ -64,8 +64,8 @@ func (s *sessions) peek(ctx context.Context, d digest) (Session, error) {
 		}
 		session = l.session
 	}
-	if expired(session, s.clock().UTC()) {
-		return Session{}, data.ErrNotFound
+	if over, err := s.over(ctx, session, s.clock().UTC()); over || err != nil {
+		return Session{}, orElse(err, data.ErrNotFound)
 	}
 	return session, nil
 }

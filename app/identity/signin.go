@@ -93,7 +93,7 @@ func (s *Service) signInFailed(ctx context.Context, person string, m Method, add
 	}
 	err := s.record(ctx, "session.create", target, api.Failed, map[string]string{"address": address, "method": string(m)})
 	if person != "" {
-		err = errors.Join(err, s.keepSignIn(ctx, signIn{Person: person, Outcome: api.Failed, Method: m, Address: address}))
+		err = errors.Join(err, s.keepSignIn(ctx, &signIn{Person: person, Outcome: api.Failed, Method: m, Address: address}))
 	}
 	return errors.Join(err, answer)
 }

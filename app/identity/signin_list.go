@@ -52,10 +52,18 @@ func (s *Service) noteSignIn(ctx context.Context, person string, m Method, addre
 	if err != nil {
 		return fmt.Errorf("note sign-in: %w", err)
 	}
-	return s.keepSignIn(ctx, signIn{Person: person, Outcome: api.OK, Method: m, Address: address, Agent: clip(agent, 200)})
+	row := signIn{Person: person, Outcome: api.OK, Method: m, Address: address, Agent: clip(agent, 200)}
+	if err := s.keepSignIn(ctx, &row); err != nil {
+		return err
+	}
+	if row.NewDevice {
+		s.alert(ctx, person, "A new sign-in to your account", fmt.Sprintf("somebody signed in to your account with a browser that was not used before:\n\n    %s\n    from %s\n    on %s",
+			deviceName(row.Agent), row.Address, s.stamp(ctx, person, fromMillis(row.At))))
+	}
+	return nil
 }
 
-func (s *Service) keepSignIn(ctx context.Context, row signIn) error {
+func (s *Service) keepSignIn(ctx context.Context, row *signIn) error {
 	row.ID, row.At = system.NewID(), millis(s.now())
 	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		if row.Outcome == api.OK {

@@ -96,6 +96,9 @@ func (s *Service) demand(ctx context.Context, person string, st standing) (*Fact
 	if err != nil || len(rows) > 0 {
 		return nil, err
 	}
+	if codes, err := s.mailCodes(ctx); err != nil || codes {
+		return nil, err
+	}
 	return &FactorDemand{due, !s.now().Before(due)}, nil
 }
 
@@ -107,12 +110,15 @@ func errFactorRequired() error {
 
 // satisfied asks whether a session is strong enough for the person's policies.
 func (s *Service) satisfied(ctx context.Context, person string, session Session) error {
-	if session.Strong {
-		return nil
-	}
 	st, err := s.standing(ctx, person)
 	if err != nil {
 		return err
+	}
+	if s.passwordDue(st) {
+		return errPasswordDue()
+	}
+	if session.Strong {
+		return nil
 	}
 	if due, required := s.factorDue(st, s.now()); required && !s.now().Before(due) {
 		return errFactorRequired()

@@ -12,7 +12,7 @@ import (
 // PendingSignIn is a sign-in that still wants a second factor. It is no session: the
 // cookie that comes with it opens nothing but the next step.
 type PendingSignIn struct {
-	Factors []string  `json:"factors" doc:"totp, passkey, recovery-code: what can be shown now"`
+	Factors []string  `json:"factors" doc:"totp, passkey, recovery-code, mail-code: what can be shown now"`
 	Expires time.Time `json:"expires"`
 }
 
@@ -50,6 +50,13 @@ func (s *Service) serveSignIn(w http.ResponseWriter, r *http.Request) error {
 	}
 	if len(rows) > 0 {
 		return s.askFactor(w, r, p, rows)
+	}
+	code, err := s.wantsMailCode(r.Context(), len(rows))
+	if err != nil {
+		return err
+	}
+	if code {
+		return s.askMailCode(w, r, p)
 	}
 	return s.letIn(w, r, p, ByPassword)
 }
@@ -160,7 +167,7 @@ func (s *Service) serveFactor(w http.ResponseWriter, r *http.Request) error {
 // an error, too, where one is known.
 func (s *Service) shownBy(r *http.Request, p pending, in Shown) (string, Method, error) {
 	if p.person != "" {
-		m, err := s.prove(r, p.person, in, p.challenge)
+		m, err := s.provePending(r, p, in)
 		return p.person, m, err
 	}
 	if len(in.Passkey) == 0 {

@@ -19,6 +19,9 @@ import (
 type standing struct {
 	active bool
 	grants []heldGrant
+
+	password        bool // there is one
+	passwordChanged time.Time
 }
 
 // heldGrant is a grant with what its role allows.
@@ -56,10 +59,10 @@ func (s *Service) standing(ctx context.Context, holder string) (standing, error)
 }
 
 func (s *Service) readStanding(ctx context.Context, holder string) (found standing, err error) {
-	state, rows := active, []grantRow{}
+	about, rows := passwordAge{State: active}, []grantRow{}
 	err = s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
 		if holder != hostHolder {
-			if err := oneRow(tx.GetContext(ctx, &state, `SELECT state FROM persons WHERE id = ?`, holder)); err != nil {
+			if err := oneRow(tx.GetContext(ctx, &about, `SELECT state, password_changed, password <> '' AS has_password FROM persons WHERE id = ?`, holder)); err != nil {
 				return err
 			}
 		}
@@ -73,7 +76,8 @@ func (s *Service) readStanding(ctx context.Context, holder string) (found standi
 	if err != nil {
 		return standing{}, fmt.Errorf("read grants: %w", err)
 	}
-	found.active = state == active
+	found.active = about.State == active
+	found.password, found.passwordChanged = about.Password, about.at()
 	if holder == hostHolder {
 		found.grants = append(found.grants, s.hostGrant())
 	}

@@ -1,11 +1,12 @@
 // What somebody shows to sign in, and how the browser makes and uses passkeys.
 import { path, post, Problem } from './api';
 
-export type Way = 'totp' | 'passkey' | 'recovery-code' | 'password';
+export type Way = 'totp' | 'passkey' | 'recovery-code' | 'password' | 'mail-code';
 
 export interface Shown {
   totp?: string;
   recoveryCode?: string;
+  mailCode?: string;
   passkey?: unknown;
   password?: string;
 }
@@ -81,6 +82,8 @@ const words: Record<string, string> = {
   'sso+recovery-code': 'Single sign-on and recovery code',
   'sso+passkey': 'Single sign-on and passkey',
   'setup-link': 'Setup link',
+  invite: 'Invite',
+  'password+mail-code': 'Password and code by mail',
 };
 
 export const methodText = (method = '') => words[method] ?? method;
@@ -107,9 +110,12 @@ export async function usePasskey(...address: string[]): Promise<unknown> {
   return (found as PublicKeyCredential).toJSON();
 }
 
-// makePasskey has the browser make a passkey.
-export async function makePasskey(): Promise<unknown> {
-  const { publicKey } = await post<{ publicKey: PublicKeyCredentialCreationOptionsJSON }>(path('session', 'factors', 'passkeys', 'options'));
+// makePasskey has the browser make a passkey for who is signed in.
+export const makePasskey = () => newPasskey(undefined, 'session', 'factors', 'passkeys', 'options');
+
+// newPasskey has the browser make a passkey that answers the options found at the address.
+export async function newPasskey(body: unknown, ...address: string[]): Promise<unknown> {
+  const { publicKey } = await post<{ publicKey: PublicKeyCredentialCreationOptionsJSON }>(path(...address), body);
   const made = await navigator.credentials
     .create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(publicKey) })
     .catch(refused);

@@ -1,7 +1,25 @@
-const numbers = new Intl.NumberFormat('en');
+let numbers = new Intl.NumberFormat('en');
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
-const stamps = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'medium' });
-const days = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium' });
+let stamps = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'medium' });
+let days = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium' });
+
+// writeAs sets how dates, times and numbers are written, and in which time zone; what
+// is empty, or not known to this browser, stays as it was made for.
+export function writeAs(language: string, timeZone: string) {
+  const known = <T>(make: (language: string | undefined, timeZone: string | undefined) => T): T => {
+    for (const [l, z] of [[language, timeZone], ['', timeZone], [language, ''], ['', '']] as const) {
+      try {
+        return make(l || 'en-GB', z || undefined);
+      } catch {
+        // The next form says less.
+      }
+    }
+    return make('en-GB', undefined);
+  };
+  numbers = known((l) => new Intl.NumberFormat(language ? l : 'en'));
+  stamps = known((l, zone) => new Intl.DateTimeFormat(l, { dateStyle: 'medium', timeStyle: 'medium', timeZone: zone }));
+  days = known((l, zone) => new Intl.DateTimeFormat(l, { dateStyle: 'medium', timeZone: zone }));
+}
 
 export const count = (n: number | undefined | null) => numbers.format(n ?? 0);
 

@@ -8,7 +8,7 @@ class Names {
   #people = $state.raw(new Map<string, string>());
 
   reload = async () => {
-    if (!session.can('operator.manage')) return;
+    if (!session.can('operator.read')) return;
     try {
       const page = await get<Page<Operator>>(query(path('operators'), { perPage: 200 }));
       this.#people = new Map(page.items.map((o) => [o.id, o.name || o.email]));

@@ -43,7 +43,7 @@ export const groups: Group[] = [
   {
     title: 'Access',
     places: [
-      { route: 'operators', text: 'Operators', icon: 'operators', permission: 'operator.manage', operator: true },
+      { route: 'operators', text: 'Operators', icon: 'operators', permission: 'operator.read', operator: true, also: ['roles', 'signInPolicy', 'mail'] },
       { route: 'singleSignOn', text: 'Single sign-on', icon: 'external', permission: 'member.manage' },
     ],
   },

@@ -1,5 +1,6 @@
 import { asProblem, get, onProblem, path, post, remove, type Problem } from './api';
 import type { PendingSignIn, Shown } from './factors';
+import { writeAs } from './format';
 import type { Me, Status } from './shapes';
 
 export type Phase = 'loading' | 'down' | 'setup' | 'sealed' | 'signed-out' | 'ready';
@@ -7,10 +8,19 @@ export type Phase = 'loading' | 'down' | 'setup' | 'sealed' | 'signed-out' | 're
 // What the appliance said about itself and who is signed in.
 class Session {
   status = $state.raw<Status>();
-  me = $state.raw<Me>();
+  #me = $state.raw<Me>();
   trouble = $state.raw<Problem>();
   loaded = $state(false);
   #checking = false;
+
+  get me() {
+    return this.#me;
+  }
+
+  set me(me: Me | undefined) {
+    writeAs(me?.profile?.language ?? '', me?.profile?.timeZone ?? '');
+    this.#me = me;
+  }
 
   phase: Phase = $derived.by(() => {
     if (this.trouble) return 'down';
@@ -98,6 +108,6 @@ export const session = new Session();
 
 // A session that ended, or an appliance that was sealed, while the console was open.
 onProblem((problem) => {
-  if ((problem.status === 401 || problem.code === 'factor-required') && session.me) void session.check();
+  if ((problem.status === 401 || problem.code === 'factor-required' || problem.code === 'password-due') && session.me) void session.check();
   if (problem.status === 503 && problem.code === 'sealed' && session.status && !session.status.sealed) void session.start();
 });

@@ -13,6 +13,7 @@ export interface Status {
 export interface Grant {
   role: string;
   scope: string;
+  permissions?: string[]; // what the role allows there
 }
 
 export interface Person {
@@ -26,6 +27,8 @@ export interface Me {
   grants: Grant[];
   permissions: string[];
   factor?: { due: string; overdue: boolean }; // a second factor that is still to be enrolled
+  profile?: { language: string; timeZone: string };
+  passwordDue?: boolean; // it is too old: nothing else is open before a new one
 }
 
 export interface Operator extends Person {

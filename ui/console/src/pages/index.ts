@@ -5,11 +5,14 @@ import Custody from './Custody.svelte';
 import Disposals from './Disposals.svelte';
 import Drills from './Drills.svelte';
 import Health from './Health.svelte';
+import MailPage from './Mail.svelte';
 import Operation from './Operation.svelte';
 import Operations from './Operations.svelte';
 import Operators from './Operators.svelte';
 import Profile from './Profile.svelte';
+import Roles from './Roles.svelte';
 import Shipping from './Shipping.svelte';
+import SignInPolicy from './SignInPolicy.svelte';
 import SingleSignOn from './SingleSignOn.svelte';
 import Store from './Store.svelte';
 import Targets from './Targets.svelte';
@@ -28,6 +31,9 @@ export const pages: Partial<Record<RouteName, Component>> = {
   restore: Store,
   storeDrills: Store,
   log: Store,
+  members: Store,
+  tenantRoles: Store,
+  tenantSignIn: Store,
   danger: Store,
   operations: Operations,
   operation: Operation,
@@ -38,6 +44,9 @@ export const pages: Partial<Record<RouteName, Component>> = {
   custody: Custody,
   operators: Operators,
   singleSignOn: SingleSignOn,
+  roles: Roles,
+  signInPolicy: SignInPolicy,
+  mail: MailPage,
   disposals: Disposals,
   audit: Audit,
   profile: Profile,

@@ -6,10 +6,13 @@ import Drills from './Drills.svelte';
 import Import from './Import.svelte';
 import Keys from './Keys.svelte';
 import Log from './Log.svelte';
+import Members from './Members.svelte';
 import Overview from './Overview.svelte';
 import Policy from './Policy.svelte';
 import Records from './Records.svelte';
 import Restore from './Restore.svelte';
+import Roles from './Roles.svelte';
+import SignIn from './SignIn.svelte';
 import Snapshots from './Snapshots.svelte';
 import UserPolicy from './UserPolicy.svelte';
 
@@ -26,5 +29,8 @@ export const tabs: Partial<Record<RouteName, Component>> = {
   restore: Restore,
   storeDrills: Drills,
   log: Log,
+  members: Members,
+  tenantRoles: Roles,
+  tenantSignIn: SignIn,
   danger: Danger,
 };
