@@ -45,6 +45,8 @@ export const groups: Group[] = [
     places: [
       { route: 'operators', text: 'Operators', icon: 'operators', permission: 'operator.read', operator: true, also: ['roles', 'signInPolicy', 'mail'] },
       { route: 'singleSignOn', text: 'Single sign-on', icon: 'external', permission: 'member.manage' },
+      { route: 'automation', text: 'Automation', icon: 'key', permission: 'operator.read', operator: true, full: 'Keys for automation' },
+      { route: 'reviews', text: 'Reviews', icon: 'verify', permission: 'review.read', also: ['review'], full: 'Access reviews' },
     ],
   },
   {

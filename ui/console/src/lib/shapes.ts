@@ -129,12 +129,20 @@ export type RecordRow = Record<string, unknown> & { id: string };
 export interface ApiKey {
   id: string;
   name: string;
-  scope: 'read' | 'write' | 'admin';
+  scope: 'read' | 'write' | 'admin' | 'snapshot' | 'control';
+  permissions?: string[];
   collections: string[] | null;
+  addresses?: string[];
   created: string;
+  createdBy?: string;
   expires?: string;
+  warning?: number; // ends within so many days, and nothing follows it
   lastUsed?: string;
-  state: 'active' | 'expired' | 'revoked';
+  lastAddress?: string;
+  state: 'active' | 'expired' | 'revoked' | 'disabled';
+  rate?: number;
+  predecessor?: string;
+  successor?: string;
   hint: string;
 }
 

@@ -8,6 +8,7 @@ const tones: Record<string, Tone> = {
   parked: 'warn',
   retired: 'info',
   expired: 'warn',
+  disabled: 'warn',
   interrupted: 'warn',
   refused: 'warn',
   failed: 'danger',

@@ -1,6 +1,7 @@
 import type { Component } from 'svelte';
 import type { RouteName } from '../lib/routes';
 import Audit from './Audit.svelte';
+import Automation from './Automation.svelte';
 import Custody from './Custody.svelte';
 import Disposals from './Disposals.svelte';
 import Drills from './Drills.svelte';
@@ -11,6 +12,8 @@ import Operations from './Operations.svelte';
 import Operators from './Operators.svelte';
 import Profile from './Profile.svelte';
 import Roles from './Roles.svelte';
+import Review from './Review.svelte';
+import Reviews from './Reviews.svelte';
 import Shipping from './Shipping.svelte';
 import SignInPolicy from './SignInPolicy.svelte';
 import SingleSignOn from './SingleSignOn.svelte';
@@ -47,6 +50,9 @@ export const pages: Partial<Record<RouteName, Component>> = {
   roles: Roles,
   signInPolicy: SignInPolicy,
   mail: MailPage,
+  automation: Automation,
+  reviews: Reviews,
+  review: Review,
   disposals: Disposals,
   audit: Audit,
   profile: Profile,
