@@ -38,25 +38,14 @@ export interface Overview {
   drill?: { at: string; target: string; ok: boolean; met: boolean };
 }
 
-<<<<<<< HEAD
 // What the appliance keeps of its own is shipped and drilled like a store, but is no tenant's.
 const own: Record<string, string> = { system: 'System database', vault: 'Vault' };
 export const ownName = (name: string): string => own[name] ?? '';
-=======
-// partOf is what a part of the appliance is called; a store is none.
-export function partOf(store: string): string | undefined {
-  return store.includes('/') ? undefined : ({ system: 'System database', vault: 'Vault' }[store] ?? store);
-}
->>>>>>> 7a7c590 (console: drills of the appliance's own parts have no store's page)
 
 // nameOf is what a store is called: slug or slug/env; parts of the appliance have no slug.
 export function nameOf(one: Overview): { text: string; slug?: string; env: string } {
   const env = one.store.split('/')[1] ?? '';
-<<<<<<< HEAD
   if (!one.slug) return { text: ownName(one.store) || one.store, env };
-=======
-  if (!one.slug) return { text: partOf(one.store) ?? one.store, env };
->>>>>>> 7a7c590 (console: drills of the appliance's own parts have no store's page)
   return { text: env === 'prod' ? one.slug : `${one.slug}/${env}`, slug: one.slug, env };
 }
 
