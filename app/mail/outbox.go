@@ -122,7 +122,8 @@ func (s *Service) handOver(ctx context.Context, settings Settings, row letterRow
 	case ctx.Err() != nil: // the appliance closes: its turn comes at the next start
 		return ctx.Err()
 	}
-	s.config.Logger.WarnContext(ctx, "a letter was not taken; it is tried again", "letter", row.ID, "kind", row.Kind, "try", row.Tries, "error", err)
+	// What the server said may name the recipient: the outbox keeps it, the log does not.
+	s.config.Logger.WarnContext(ctx, "a letter was not taken; it is tried again", "letter", row.ID, "kind", row.Kind, "try", row.Tries)
 	return s.mark(keep, `UPDATE mail_outbox SET state = 'waiting', error = ? WHERE id = ?`, clip(err.Error()), row.ID)
 }
 

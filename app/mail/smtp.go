@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -27,7 +28,9 @@ func (smtpCarrier) Carry(ctx context.Context, s Settings, id string, l Letter) e
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err) // it will never be a letter
 	}
-	client, err := client(s)
+	line := &line{secure: secure(s), direct: s.TLS == TLS}
+	defer line.close()
+	client, err := client(s, line)
 	if err != nil {
 		return err
 	}
@@ -61,13 +64,48 @@ func senderDomain(from string) string {
 	return strings.TrimRight(domain, "> ")
 }
 
-func client(s Settings) (*gomail.Client, error) {
-	secure := &tls.Config{ServerName: s.Host, MinVersion: tls.VersionTLS12}
+// secure trusts the system's authorities, or the settings' own alone.
+func secure(s Settings) *tls.Config {
+	c := &tls.Config{ServerName: s.Host, MinVersion: tls.VersionTLS12}
 	if s.Roots != "" {
-		secure.RootCAs = x509.NewCertPool()
-		secure.RootCAs.AppendCertsFromPEM([]byte(s.Roots))
+		c.RootCAs = x509.NewCertPool()
+		c.RootCAs.AppendCertsFromPEM([]byte(s.Roots))
 	}
-	options := []gomail.Option{gomail.WithPort(s.Port), gomail.WithTimeout(smtpTimeout), gomail.WithTLSConfig(secure), gomail.WithoutNoop()}
+	return c
+}
+
+// line is the one connection of a letter: the library leaves it open where a server
+// does not offer what is asked for.
+type line struct {
+	secure *tls.Config
+	direct bool // TLS from the first byte
+	conn   net.Conn
+}
+
+// dial bounds all that happens on the line by the context's deadline.
+func (l *line) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: smtpTimeout}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	if until, ok := ctx.Deadline(); ok {
+		err = conn.SetDeadline(until)
+	}
+	l.conn = conn
+	if l.direct {
+		return tls.Client(conn, l.secure), err
+	}
+	return conn, err
+}
+
+func (l *line) close() {
+	if l.conn != nil {
+		_ = l.conn.Close() // what was to be said has been said
+	}
+}
+
+func client(s Settings, l *line) (*gomail.Client, error) {
+	options := []gomail.Option{gomail.WithPort(s.Port), gomail.WithTimeout(smtpTimeout), gomail.WithTLSConfig(l.secure), gomail.WithDialContextFunc(l.dial), gomail.WithoutNoop()}
 	switch s.TLS {
 	case TLS:
 		options = append(options, gomail.WithSSL())
