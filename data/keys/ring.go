@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io/fs"
 	"maps"
 	"os"
@@ -31,6 +32,8 @@ type Ring struct {
 	change  sync.Mutex // held by the one change under way, file included
 	changed func()     // told after each change; may be nil
 	size    int        // of the entries as they were last written
+	seed    maphash.Seed
+	seen    uint64     // hash of the file as it was last written, 0 before
 	queue   sync.Mutex // guards edits
 	edits   []*edit    // that wait for the change under way
 
@@ -147,7 +150,7 @@ func readRing(path string, root Root) (content, error) {
 }
 
 func newRing(dir string, root Root, c content) *Ring {
-	r := &Ring{dir: dir, now: time.Now, root: root, open: map[recordName]*[32]byte{}}
+	r := &Ring{dir: dir, now: time.Now, seed: maphash.MakeSeed(), root: root, open: map[recordName]*[32]byte{}}
 	r.take(c)
 	return r
 }

@@ -68,25 +68,34 @@ type content struct {
 
 // formatRing seals c under root; the salt gives each write a key of its own.
 func formatRing(root Root, c content) []byte {
-	body := make([]byte, 0, len(c.records)*recordUsual)
+	b := newRingFile(len(c.records) * recordUsual)
 	for _, r := range c.records {
-		body = r.append(body)
+		b = r.append(b)
 	}
-	return sealRing(root, c.serial, c.salt, len(c.records), body)
+	return sealRing(root, c.serial, c.salt, len(c.records), b)
 }
 
-// sealRing is formatRing of entries that are encoded already.
-func sealRing(root Root, serial uint64, salt [32]byte, count int, body []byte) []byte {
+// ringEntries is where the entries begin: behind the header and the nonce.
+const ringEntries = ringHeader + 12
+
+// newRingFile begins a file that will have so many bytes of entries: room before and
+// behind them, so that they are sealed where they are encoded.
+func newRingFile(size int) []byte {
+	return make([]byte, ringEntries, ringEntries+size+sealOverhead+sumSize)
+}
+
+// sealRing makes a file of one whose entries are encoded. What it is given is not to
+// be used again.
+func sealRing(root Root, serial uint64, salt [32]byte, count int, b []byte) []byte {
 	id := root.id()
-	b := make([]byte, 0, ringHeader+len(body)+sealOverhead+sumSize)
-	b = append(b, ringMagic...)
-	b = binary.BigEndian.AppendUint16(b, ringVersion)
-	b = binary.BigEndian.AppendUint16(b, 0)
-	b = binary.BigEndian.AppendUint32(b, uint32(count)) //nolint:gosec // bounded by ringLimit
-	b = append(b, id[:]...)
-	b = binary.BigEndian.AppendUint64(b, serial)
-	b = append(b, salt[:]...)
-	return addSum(gcm(root.derive(salt[:], "keyring file", 32)).Seal(b, nil, body, b))
+	head := append(b[:0], ringMagic...)
+	head = binary.BigEndian.AppendUint16(head, ringVersion)
+	head = binary.BigEndian.AppendUint16(head, 0)
+	head = binary.BigEndian.AppendUint32(head, uint32(count)) //nolint:gosec // bounded by ringLimit
+	head = append(head, id[:]...)
+	head = binary.BigEndian.AppendUint64(head, serial)
+	head = append(head, salt[:]...)
+	return addSum(sealInPlace(root.derive(salt[:], "keyring file", 32), b, ringEntries, head))
 }
 
 // ringFrame is what can be read of a keyring without the root key.

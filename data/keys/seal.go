@@ -28,6 +28,22 @@ func expand(secret, salt []byte, info string, size int) []byte {
 // seal is AES-256-GCM: nonce (12, random), ciphertext, tag (16).
 func seal(key, plain, aad []byte) []byte { return gcm(key).Seal(nil, nil, plain, aad) }
 
+// sealInPlace is seal of what b has from an offset on, with the nonce in the 12 bytes
+// before it: b then ends in what seal would have given.
+func sealInPlace(key, b []byte, from int, aad []byte) []byte {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		panic("keys: " + err.Error())
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		panic("keys: " + err.Error())
+	}
+	nonce := b[from-aead.NonceSize() : from]
+	_, _ = rand.Read(nonce)
+	return aead.Seal(b[:from], nonce, b[from:], aad)
+}
+
 // unseal undoes seal; ok is false for a wrong key or changed bytes alike.
 func unseal(key, sealed, aad []byte) (plain []byte, ok bool) {
 	plain, err := gcm(key).Open(nil, nil, sealed, aad)
