@@ -104,6 +104,31 @@ func TestKeysAreRotated(t *testing.T) {
 	}
 }
 
+// TestSnapshotKeysGo: a retired key of snapshots stays while one under it lies on a
+// target, says so, and goes with the last of them.
+func TestSnapshotKeysGo(t *testing.T) {
+	sequential(t)
+	s := startMoved(t)
+	s.filled("acme", 10)
+	s.must("target", "add", "local", "file://"+filepath.Join(s.dir, "snapshots"))
+	s.must("snapshot", "now", "acme")
+	if _, retired := answer[rotated](s, "keys", "rotate", "acme", "segments").of("segments"); retired != 1 {
+		t.Fatalf("%d retired", retired)
+	}
+	s.must("snapshot", "now", "acme")
+	s.pass(25 * time.Hour)
+	if _, retired := answer[rotated](s, "keys", "rotate", "acme", "segments", "--resume").of("segments"); retired != 1 {
+		t.Errorf("%d retired while a snapshot is under it", retired)
+	}
+	if out := s.must("keys", "status", "--owner", "acme"); !strings.Contains(out, "segments 1 stays: snapshots under it are on targets") {
+		t.Error(out)
+	}
+	s.must("target", "remove", "local")
+	if _, retired := answer[rotated](s, "keys", "rotate", "acme", "segments", "--resume").of("segments"); retired != 0 {
+		t.Errorf("%d retired without a snapshot", retired)
+	}
+}
+
 type scrubAnswer struct {
 	OK       bool  `json:"ok"`
 	Pages    int64 `json:"pages"`

@@ -75,7 +75,7 @@ func (h *house) openTenants(ctx context.Context, a *Appliance) error {
 	if err != nil {
 		return fmt.Errorf("open the staging folder: %w", err)
 	}
-	h.rekeys = newRekeys(h, a.logger, staging)
+	h.rekeys = newRekeys(h, a.logger, staging, a.now)
 	h.opened(h.rekeys.close)
 	h.tenants, err = tenant.New(ctx, tenant.Config{
 		DB: h.system, Ring: h.ring, Pool: h.pool, Recorder: h.audit, Operations: h.operations, Access: access{h},

@@ -64,6 +64,11 @@ func (c *cli) printKeys(s keysState) error {
 	if err != nil {
 		return err
 	}
+	for _, e := range s.Entries {
+		if e.Needed != "" {
+			fmt.Fprintf(c.stdout, "%s %s %d stays: %s\n", nameOr(e.Name, e.Owner), e.Purpose, e.Generation, e.Needed)
+		}
+	}
 	fmt.Fprintf(c.stdout, "\ncopies off this host, older ones kept %s\n", lasting(time.Duration(s.Copies.HorizonSeconds)*time.Second))
 	if err := c.printCopies(s.Copies); err != nil {
 		return err

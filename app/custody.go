@@ -16,7 +16,7 @@ import (
 func (h *house) openCustody(ctx context.Context, a *Appliance) (err error) {
 	h.custody, err = custody.New(ctx, custody.Config{
 		Dir: a.folder.in("keys"), Ring: h.ring, DB: h.system, Recorder: h.audit, Operations: h.operations,
-		Targets: h.keyTargets, Owner: h.keyOwner, Name: h.keyOwnerName, Rekeyer: h.rekeys, Seals: h.seals,
+		Targets: h.keyTargets, Owner: h.keyOwner, Name: h.keyOwnerName, Rekeyer: h.rekeys, Seals: h.seals, Needed: h.rekeys.needed,
 		KeyFile: a.config.KeyFile, Credential: credentialPath(), OpenedBy: h.openedBy, Horizon: a.config.KeyCopiesKept,
 		Clock: a.now, Logger: a.logger,
 	})

@@ -24,12 +24,16 @@ type rekeys struct {
 	*house
 	logger  *slog.Logger
 	staging *cryptfs.Files
+	now     func() time.Time
 
 	ctx   context.Context // of the sweep under way
 	stop  context.CancelFunc
 	sweep sync.Mutex // held by it
 	work  sync.WaitGroup
 	tried map[keyOf]time.Time // of what the sweep could not end
+
+	telling sync.Mutex
+	why     map[keyOf]string // what still needs retired generations, as it was last found
 }
 
 // keyOf is a key without its generation.
@@ -38,9 +42,9 @@ type keyOf struct {
 	purpose keys.Purpose
 }
 
-func newRekeys(h *house, logger *slog.Logger, staging *cryptfs.Files) *rekeys {
+func newRekeys(h *house, logger *slog.Logger, staging *cryptfs.Files, now func() time.Time) *rekeys {
 	ctx, stop := context.WithCancel(context.Background())
-	return &rekeys{house: h, logger: logger, staging: staging, ctx: ctx, stop: stop, tried: map[keyOf]time.Time{}}
+	return &rekeys{house: h, logger: logger, staging: staging, now: now, ctx: ctx, stop: stop, tried: map[keyOf]time.Time{}, why: map[keyOf]string{}}
 }
 
 // sealed is what is sealed under the keys of one owner and purpose.
@@ -51,9 +55,8 @@ type sealed interface {
 	Generations(ctx context.Context) ([]uint32, error)
 }
 
-// Rekey seals anew, then drops the generations that are no longer needed. Of
-// purposes whose objects stay as they are (snapshots, certificates in the ledger,
-// entries of a log) older generations go on being needed.
+// Rekey seals anew, then drops the generations that are no longer needed. What stays as
+// it is (snapshots, certificates in the ledger, entries of a log) goes on needing them.
 func (k *rekeys) Rekey(ctx context.Context, owner keys.Owner, purpose keys.Purpose, progress func(done, total int64)) error {
 	what, release, err := k.sealed(ctx, keyOf{owner, purpose})
 	if err != nil || what == nil {
@@ -83,6 +86,9 @@ func (k *rekeys) sealed(ctx context.Context, key keyOf) (_ sealed, release func(
 		return unused{}, nothing, nil
 	}
 	id, err := data.ParseStoreID(string(key.owner))
+	if err == nil && key.purpose == keys.Segments {
+		return storeSegments{k, id}, nothing, nil
+	}
 	if err != nil || key.purpose != keys.Pages && key.purpose != keys.Files {
 		return nil, nothing, nil //nolint:nilerr // the system's other keys
 	}
@@ -153,7 +159,11 @@ func (k *rekeys) drop(ctx context.Context, key keyOf, what sealed) error {
 	}
 	inUse, err := what.Generations(ctx)
 	if err != nil {
+		k.tell(key, "what is under it could not be looked through: "+err.Error())
 		return err
+	}
+	if key.purpose != keys.Segments { // which tells by itself
+		k.tell(key, "")
 	}
 	for _, e := range k.ring.Entries() {
 		if e.Owner != key.owner || e.Purpose != key.purpose || e.State != keys.Retired || slices.Contains(inUse, e.Generation) {
@@ -178,8 +188,19 @@ func (k *rekeys) record(ctx context.Context, action string, key keyOf, detail ma
 	return k.audit.Record(ctx, e)
 }
 
-// tryAgainAfter is when the sweep comes back to what it could not end.
-const tryAgainAfter = time.Hour
+// tryAgainAfter is when the sweep comes back to what it could not end. Snapshots are
+// looked through once a day: the headers of what lies on every target are read.
+const (
+	tryAgainAfter  = time.Hour
+	lookAgainAfter = 24 * time.Hour
+)
+
+func againAfter(p keys.Purpose) time.Duration {
+	if p == keys.Segments {
+		return lookAgainAfter
+	}
+	return tryAgainAfter
+}
 
 // Sweep goes on with what is left of earlier rotations, and rotates keys that have
 // sealed half as often as they may. It returns at once; the work is slow on
@@ -205,7 +226,7 @@ func (k *rekeys) Sweep(_ context.Context, now time.Time) error {
 func (k *rekeys) left(now time.Time) (left []keyOf) {
 	for _, e := range k.ring.Entries() {
 		key := keyOf{e.Owner, e.Purpose}
-		if e.State != keys.Retired || slices.Contains(left, key) || now.Sub(k.tried[key]) < tryAgainAfter {
+		if e.State != keys.Retired || slices.Contains(left, key) || now.Sub(k.tried[key]) < againAfter(e.Purpose) {
 			continue
 		}
 		if state, err := k.ring.State(e.Owner); err == nil && state == keys.Live {

@@ -75,6 +75,8 @@ type Config struct {
 
 	// Seals tells how often keys sealed, of what is open; nil: nothing is known.
 	Seals func() []Sealed
+	// Needed says what still needs the retired generations of a key; nil: nobody knows.
+	Needed func(keys.Owner, keys.Purpose) string
 
 	Rekeyer    Rekeyer // nil: old data stays under its old generation until it is written anew
 	KeyFile    string  // the key file of this appliance; "" for none

@@ -54,6 +54,7 @@ type Entry struct {
 	Created     time.Time `json:"created"`
 	Changed     time.Time `json:"changed" doc:"when it came into its state"`
 	Fingerprint string    `json:"fingerprint"`
+	Needed      string    `json:"needed,omitempty" doc:"of a retired key: what still needs it; it is destroyed when nothing does"`
 	Seals       int64     `json:"seals,omitempty" doc:"how often it sealed, where that is counted and what it seals is open; a crash may add up to 65,536"`
 	Bound       int64     `json:"bound,omitempty" doc:"how often it may seal: a new generation is made at half of it"`
 }
@@ -155,10 +156,17 @@ func (s *Service) Entries(ctx context.Context, f EntryFilter, p api.Paging) (api
 		shown.Items = append(shown.Items, Entry{
 			Owner: string(e.Owner), Name: s.config.Name(ctx, e.Owner), Purpose: string(e.Purpose), Generation: e.Generation,
 			State: string(e.State), Created: e.Created, Changed: e.Changed, Fingerprint: e.Fingerprint,
-			Seals: sealed.Count, Bound: sealed.Bound,
+			Seals: sealed.Count, Bound: sealed.Bound, Needed: s.needed(e),
 		})
 	}
 	return shown, nil
+}
+
+func (s *Service) needed(e keys.Entry) string {
+	if e.State != keys.Retired || s.config.Needed == nil {
+		return ""
+	}
+	return s.config.Needed(e.Owner, e.Purpose)
 }
 
 func (s *Service) copyState(ctx context.Context) (CopyState, error) {
