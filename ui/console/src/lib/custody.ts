@@ -64,6 +64,17 @@ export interface KeyEntry {
   created: string;
   changed: string;
   fingerprint: string;
+  needed?: string;
+  seals?: number;
+  bound?: number;
+}
+
+// How often a key sealed, where that is counted and what it seals is open, and the
+// share of what it may.
+export function sealsText(entry: KeyEntry): string {
+  if (!entry.bound) return '';
+  const share = (100 * (entry.seals ?? 0)) / entry.bound;
+  return `${(entry.seals ?? 0).toLocaleString('en')} (${share < 0.1 ? 'under 0.1' : share.toFixed(1)} %)`;
 }
 
 export interface AddedSlot {

@@ -80,6 +80,16 @@ export interface Ledger {
   targets: { target: string; compared: string | null; waiting: number; error?: string }[];
 }
 
+// What became of an erasure in a tenant that was restored from snapshots of this one.
+export interface CopyErasure {
+  store: string;
+  name?: string;
+  state: 'erased' | 'parked' | 'refused' | 'failed' | 'named';
+  records: number;
+  reason?: string;
+  fix?: string;
+}
+
 export interface Erasure {
   id: string;
   store: string;
@@ -90,6 +100,8 @@ export interface Erasure {
   by?: string;
   finished: string | null;
   targets: number;
+  origin?: string;
+  copies: CopyErasure[];
 }
 
 export interface Position {
