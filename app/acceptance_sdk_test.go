@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -35,24 +36,32 @@ func TestSDK(t *testing.T) {
 	}
 }
 
-// sdk is a folder with the SDK installed and the script in it. It is kept in
-// the cache under the hash of its lock file.
+// sdk is a folder with the SDK installed and the script in it.
 func sdk(t testing.TB) string {
 	t.Helper()
+	return installed(t, "sdk", "sdk.mjs", "pocketbase", "eventsource")
+}
+
+// installed is a folder with the npm packages of one below testdata and its script. It
+// is kept in the cache under the hash of its lock file.
+func installed(t testing.TB, name, script string, packages ...string) string {
+	t.Helper()
 	npm := program(t, "npm", "it comes with Node")
-	lock, err := os.ReadFile("testdata/sdk/package-lock.json")
+	from := filepath.Join("testdata", name)
+	lock, err := os.ReadFile(filepath.Join(from, "package-lock.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(lock)
-	dir := filepath.Join(testCache(t), "sdk-"+hex.EncodeToString(sum[:8]))
+	dir := filepath.Join(testCache(t), name+"-"+hex.EncodeToString(sum[:8]))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"package.json", "package-lock.json", "sdk.mjs"} {
-		copyFile(t, filepath.Join("testdata/sdk", name), filepath.Join(dir, name))
+	for _, file := range []string{"package.json", "package-lock.json", script} {
+		copyFile(t, filepath.Join(from, file), filepath.Join(dir, file))
 	}
-	if isFile(filepath.Join(dir, "node_modules/pocketbase/package.json")) && isFile(filepath.Join(dir, "node_modules/eventsource/package.json")) {
+	there := func(pkg string) bool { return isFile(filepath.Join(dir, "node_modules", pkg, "package.json")) }
+	if !slices.ContainsFunc(packages, func(pkg string) bool { return !there(pkg) }) {
 		return dir
 	}
 	install := exec.Command(npm, "ci", "--no-audit", "--no-fund")

@@ -217,8 +217,9 @@ func (a *openID) keys(ctx context.Context) error {
 	return nil
 }
 
-// authorities keeps what was discovered for a while, by provider. Failures are kept
-// for seconds, so that a crowd does not hammer what is down.
+// authorities keeps what was discovered for a while, by provider: not long, for who is
+// sent to one that is down reads their browser's words instead of ours. Failures are
+// kept for seconds, so that a crowd does not hammer what is down.
 type authorities struct {
 	clock func() time.Time
 	mu    sync.Mutex
@@ -234,7 +235,7 @@ type found struct {
 }
 
 const (
-	discoveryKept = time.Hour
+	discoveryKept = time.Minute
 	failureKept   = 5 * time.Second
 )
 
