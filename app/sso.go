@@ -63,6 +63,7 @@ func (p people) HasOtherWay(ctx context.Context, person string) (bool, error) {
 
 func (p people) Enforce(ctx context.Context) error { return p.identity.EnforceFederation(ctx) }
 func (p people) Address(r *http.Request) string    { return identity.AddressOf(r) }
+func (p people) Ask(address string) error          { return p.identity.AskFrom(address) }
 func (p people) Admit(address string) error        { return p.identity.AdmitFrom(address) }
 func (p people) Forgive(address string)            { p.identity.ForgiveFrom(address) }
 
@@ -94,7 +95,7 @@ func (d doctor) ofSSO(ctx context.Context) (out []Ailment, err error) {
 	defer cancel()
 	silent, err := d.sso.Silent(ctx)
 	for _, p := range silent {
-		out = append(out, Ailment{"identity-provider", warning, "The identity provider " + p.Name + " (" + p.ID + ") does not answer, or does not accept this appliance: nobody can sign in through it.",
+		out = append(out, Ailment{"identity-provider", warning, "The identity provider " + p.Name + " (" + p.ID + ") does not answer: nobody can sign in through it.",
 			"holdfast sso test " + p.ID + " says what is wrong. Who has a password or a passkey can still use that, unless single sign-on only is set: holdfast sso free turns it off."})
 	}
 	return out, err

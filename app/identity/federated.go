@@ -369,6 +369,14 @@ func (s *Service) endUnfederated(ctx context.Context, person string) error {
 // AddressOf is whom a request's address counts as.
 func AddressOf(r *http.Request) string { return addressOf(r.RemoteAddr) }
 
+// AskFrom counts a question that proves nothing and takes some memory.
+func (s *Service) AskFrom(address string) error {
+	if wait := s.asked.attempt(address); wait > 0 {
+		return tooMany(wait)
+	}
+	return nil
+}
+
 // AdmitFrom counts an attempt to sign in against an address; a 429 after too many.
 func (s *Service) AdmitFrom(address string) error { return s.admit("", address) }
 

@@ -34,6 +34,8 @@ type authority interface {
 	names(iss string) bool
 	// steps says whether it can be made to ask its people again.
 	steps() bool
+	// alive says whether it answers, and shows what it has to.
+	alive(ctx context.Context) error
 	// try asks for something that shows whether it knows the client. ErrClient.
 	try(ctx context.Context) error
 }
@@ -198,13 +200,13 @@ func exchangeError(err error) error {
 func (a *openID) try(ctx context.Context) error {
 	_, err := a.at(journey{redirect: "https://holdfast.invalid/"}).Exchange(oidc.ClientContext(ctx, a.client), "test", oauth2.VerifierOption(secret()))
 	if err = exchangeError(err); errors.Is(err, ErrRefused) {
-		return a.keys(ctx)
+		return a.alive(ctx)
 	}
 	return err
 }
 
-// keys sees that the issuer shows the keys that it signs with.
-func (a *openID) keys(ctx context.Context) error {
+// alive sees that the issuer shows the keys that it signs with.
+func (a *openID) alive(ctx context.Context) error {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}

@@ -97,6 +97,9 @@ func (s *Service) serveBegin(why purpose) func(http.ResponseWriter, *http.Reques
 		if err := api.Read(r, &in); err != nil {
 			return err
 		}
+		if err := s.config.People.Ask(s.config.People.Address(r)); err != nil {
+			return err
+		}
 		row, person, err := s.mayBegin(r, why)
 		if err != nil {
 			return err

@@ -226,6 +226,14 @@ func TestIssuerDown(t *testing.T) {
 	equal(t, "after it is back", w.browser().in("company"), "olga")
 }
 
+func TestManyQuestionsAreRefused(t *testing.T) {
+	w := newWorld(t)
+	w.withProvider("company", Appliance)
+	w.people.asksTooMuch = api.Errorf(429, "too-many", "Too many.")
+	w.browser().want(429, "too-many", "POST", "/api/v1/sso/company/begin", Begin{})
+	equal(t, "journeys", len(w.begun.byState), 0)
+}
+
 func TestDenied(t *testing.T) {
 	w := newWorld(t)
 	w.withProvider("company", Appliance)
@@ -282,6 +290,7 @@ func TestGitHub(t *testing.T) {
 	l, err := w.linkOf(t.Context(), "hub", "olga")
 	must(t, err)
 	equal(t, "subject", l.Subject, "583231")
+	must(t, must1(w.ask(t.Context(), must1(w.provider(t.Context(), "hub")))).alive(t.Context()))
 	equal(t, "test", w.try(t.Context(), must1(w.provider(t.Context(), "hub"))).OK, true)
 	b = w.browser()
 	b.as = "olga"

@@ -77,6 +77,24 @@ func (g *gitHub) trade(ctx context.Context, j journey, code string) (*oauth2.Tok
 	return token, nil
 }
 
+// alive is content with any answer that is not a failure: what the pages say is made
+// for people.
+func (g *gitHub) alive(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, g.oauth.Endpoint.AuthURL, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := g.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= http.StatusInternalServerError {
+		return fmt.Errorf("status %d", resp.StatusCode)
+	}
+	return nil
+}
+
 func (g *gitHub) try(ctx context.Context) error {
 	if _, err := g.trade(ctx, journey{redirect: "https://holdfast.invalid/"}, "test"); !errors.Is(err, ErrRefused) {
 		return err

@@ -205,7 +205,8 @@ func plainly(err error) string {
 	return "it cannot be reached, or is not one. The server's log has the reason."
 }
 
-// Silent names the providers that do not answer now.
+// Silent names the providers that do not answer now. It is asked often, so it does not
+// bring them codes that nobody gave, as a test does.
 func (s *Service) Silent(ctx context.Context) ([]Way, error) {
 	rows, err := s.all(ctx)
 	if err != nil {
@@ -217,7 +218,7 @@ func (s *Service) Silent(ctx context.Context) ([]Way, error) {
 		asking.Go(func() {
 			a, err := s.ask(ctx, r)
 			if err == nil {
-				err = a.try(ctx)
+				err = a.alive(ctx)
 			}
 			down[i] = err != nil
 		})

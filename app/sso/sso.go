@@ -68,6 +68,8 @@ type People interface {
 	Enforce(ctx context.Context) error
 	// Address is whom a request's address counts as.
 	Address(r *http.Request) string
+	// Ask counts a question that takes some memory; an error when an address asks too much.
+	Ask(address string) error
 	// Admit counts a failed sign-in against an address; an error when there were too many.
 	Admit(address string) error
 	// Forgive takes back what Admit counted.

@@ -62,6 +62,8 @@ type crowd struct {
 	came     bool
 	other    bool
 	mayNot   error
+
+	asksTooMuch error
 }
 
 func (c *crowd) add(id, email string, scopes ...string) {
@@ -123,6 +125,7 @@ func (c *crowd) HasOtherWay(context.Context, string) (bool, error) {
 }
 func (c *crowd) Enforce(context.Context) error { c.enforced++; return nil }
 func (c *crowd) Address(*http.Request) string  { return "192.0.2.1" }
+func (c *crowd) Ask(string) error              { return c.asksTooMuch }
 func (c *crowd) Admit(string) error            { return nil }
 func (c *crowd) Forgive(string)                {}
 

@@ -80,6 +80,7 @@ const words: Record<string, string> = {
   'sso+mfa': 'Single sign-on with a second factor',
   'sso+totp': 'Single sign-on and code',
   'sso+recovery-code': 'Single sign-on and recovery code',
+  'sso+mail-code': 'Single sign-on and code by mail',
   'sso+passkey': 'Single sign-on and passkey',
   'setup-link': 'Setup link',
   invite: 'Invite',
