@@ -9,6 +9,7 @@ import (
 
 	"holdfast/app/api"
 	"holdfast/app/identity"
+	"holdfast/app/mail"
 	"holdfast/app/review"
 	"holdfast/app/tenant"
 	"holdfast/data"
@@ -18,9 +19,50 @@ import (
 func (h *house) openReviews(ctx context.Context, a *Appliance) (err error) {
 	held := reviewed{h}
 	h.reviews, err = review.New(ctx, review.Config{
-		DB: h.system, Access: held, Accounts: held, Recorder: h.audit, Signer: h.audit, Clock: a.now, Logger: a.logger,
+		DB: h.system, Access: held, Accounts: held, Recorder: h.audit, Signer: h.audit, Tell: h.tellOfReview(a), Clock: a.now, Logger: a.logger,
 	})
 	return err
+}
+
+// tellOfReview sends notices by mail, where mail is set up: of a review to the owners
+// of its scope, of an unused account to its person.
+func (h *house) tellOfReview(a *Appliance) func(context.Context, review.Notice) error {
+	return func(ctx context.Context, n review.Notice) error {
+		ready, err := h.mail.Ready(ctx)
+		if err != nil || !ready {
+			return err
+		}
+		to, err := h.toldOf(ctx, n)
+		for _, address := range to {
+			subject, text := wordsOf(n, a.BaseURL())
+			err = errors.Join(err, h.mail.Send(ctx, mail.Letter{To: address, Kind: n.Kind, Subject: subject, Text: text, Expires: n.Until}))
+		}
+		return err
+	}
+}
+
+func (h *house) toldOf(ctx context.Context, n review.Notice) (to []string, err error) {
+	if n.Address != "" {
+		return []string{n.Address}, nil
+	}
+	grants, err := h.identity.LiveGrants(ctx, n.Scope)
+	for _, g := range grants {
+		if g.Role == identity.Owner && g.Email != "" {
+			to = append(to, g.Email)
+		}
+	}
+	return to, err
+}
+
+func wordsOf(n review.Notice, base string) (subject, text string) {
+	until := n.Until.Format("2 January 2006")
+	switch n.Kind {
+	case review.NoticeIdle:
+		return "Your account is not used", fmt.Sprintf("Your account has not been used for long. It is disabled on %s, unless you sign in before:\n\n%s\n", until, base)
+	case review.NoticeWaiting:
+		return "Access is about to be revoked", fmt.Sprintf("The access review of %s is overdue. %d roles and keys are revoked on %s if nobody confirms them:\n\n%s/reviews/%s\n", n.Name, n.Waiting, until, base, n.Review)
+	}
+	return "An access review has begun", fmt.Sprintf("Please look at who and what may something in %s: %d roles and keys. What nobody confirms is revoked on %s:\n\n%s/reviews/%s\n", n.Name, n.Waiting, until, base, n.Review)
 }
 
 // reviewed is identity and the tenants as reviews ask for them.

@@ -80,7 +80,7 @@ func (s *Service) warnAccount(ctx context.Context, p Policy, a Account) error {
 		return err
 	})
 	if err == nil {
-		s.tell(ctx, Notice{Kind: NoticeIdle, Person: a.ID, Name: a.Name, Until: closes})
+		s.tell(ctx, Notice{Kind: NoticeIdle, Address: a.Email, Name: a.Name, Until: closes})
 	}
 	return err
 }

@@ -106,7 +106,7 @@ type Notice struct {
 	Name    string
 	Review  string
 	Waiting int
-	Person  string    // of an idle account
+	Address string    // of an idle account
 	Until   time.Time // when things lapse, or the account is closed
 }
 
