@@ -9,6 +9,7 @@ import (
 
 // TestBadInput sends what the API must refuse and reads the status and the reason.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startServer(t)
 	admin := s.filled("acme", 5)
@@ -89,6 +90,7 @@ func wantProblem(t *testing.T, r reply) {
 
 // TestHeaders holds what every answer must carry.
 func TestHeaders(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	s.must("tenant", "create", "acme")
 	for _, url := range []string{s.url() + "/", s.url() + "/api/v1/status", s.url() + "/signin", s.url() + "/no/such/page"} {
@@ -119,6 +121,7 @@ func TestHeaders(t *testing.T) {
 
 // TestCrossSite sends what a page of another site could make a browser send.
 func TestCrossSite(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	operator := s.operator("owner@example.com")
 	for _, headers := range [][]string{

@@ -32,6 +32,7 @@ const reportViolations = `document.addEventListener('securitypolicyviolation',
 
 func startBrowser(t *testing.T) *browser {
 	t.Helper()
+	holdfast(t) // built before the browser's time begins
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(program(t, "chromium", "apt-get install chromium")),
 		chromedp.UserDataDir(t.TempDir()),
@@ -42,7 +43,7 @@ func startBrowser(t *testing.T) *browser {
 	t.Cleanup(end)
 	ctx, end = chromedp.NewContext(ctx)
 	t.Cleanup(end)
-	ctx, end = context.WithTimeout(ctx, 4*time.Minute)
+	ctx, end = context.WithTimeout(ctx, 10*time.Minute)
 	t.Cleanup(end)
 	b := &browser{t: t, ctx: ctx}
 	messages := chromedp.Console(ctx)
@@ -111,7 +112,7 @@ func (b *browser) until(what, script string, args ...any) {
 		quoted, _ := json.Marshal(a)
 		script = strings.ReplaceAll(script, fmt.Sprintf("$%d", i+1), string(quoted))
 	}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(25 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); ; time.Sleep(25 * time.Millisecond) {
 		ok, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("(() => {"+inPage+script+"})()"))
 		if ok {
 			return

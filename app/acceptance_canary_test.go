@@ -39,6 +39,7 @@ func randomLetters(n int) string {
 // TestNothingInClear writes canaries wherever people write and looks for them
 // in every file that the process has made, while it runs and after it ended.
 func TestNothingInClear(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := newServer(t)
 	outside := t.TempDir() // what the test itself writes

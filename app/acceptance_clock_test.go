@@ -9,6 +9,7 @@ import (
 // TestUndeleteWindowPasses lets the days of the undelete window go by: the keys
 // are destroyed by the clock, and nothing brings the tenant back.
 func TestUndeleteWindowPasses(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startMoved(t)
 	s.filled("acme", 5)
@@ -42,6 +43,7 @@ func (s *server) awaitState(tenant, want string) {
 // TestClockSetBack serves, and serves again two days earlier: it says so, once, and
 // goes on.
 func TestClockSetBack(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := newServer(t)
 	s.bin = moved

@@ -15,6 +15,7 @@ import (
 // TestConsole goes the way of the tour in a browser: from the setup link to a
 // restored tenant. Nothing on the way violates the content security policy.
 func TestConsole(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	b := startBrowser(t)
 	s := startServer(t)
@@ -202,6 +203,7 @@ func (b *browser) goTo(path string) {
 // TestStudio opens PocketBase's dashboard from the console: on its own origin,
 // signed in, and without what is shut.
 func TestStudio(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	b := startBrowser(t)
 	s := startServer(t)

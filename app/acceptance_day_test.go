@@ -14,6 +14,7 @@ import (
 // Nothing that was written is found in clear in any file, the temporary folder,
 // files without a name and the log included.
 func TestDayInClear(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := newServer(t)
 	s.bin = moved

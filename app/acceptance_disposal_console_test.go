@@ -8,6 +8,7 @@ import (
 // TestConsoleDisposal erases a record in the browser, then looks at a destroyed
 // tenant, its certificate and the ledger.
 func TestConsoleDisposal(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	b := startBrowser(t)
 	s := startServer(t)

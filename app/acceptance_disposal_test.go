@@ -95,6 +95,7 @@ func (s *server) gone(slug, id string) {
 // TestDisposal lets the undelete window pass and then tries to get the tenant back
 // from the target with a keyring from before.
 func TestDisposal(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	t.Run("folder", func(t *testing.T) { testDisposal(t, func(s *server) { s.target("local") }) })
 	t.Run("bucket", func(t *testing.T) {
@@ -152,6 +153,7 @@ func testDisposal(t *testing.T, addTarget func(*server)) {
 
 // TestCertificateIsStrict changes each byte of a certificate and of its signature.
 func TestCertificateIsStrict(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startServer(t)
 	s.must("tenant", "create", "acme")
@@ -190,6 +192,7 @@ func TestCertificateIsStrict(t *testing.T) {
 // TestOldDataFolder puts a copy of the data folder back that is older than a
 // destruction and an erasure.
 func TestOldDataFolder(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startServer(t)
 	admin := s.filled("acme", 20)
@@ -245,6 +248,7 @@ func (s *server) ids(tenant string) (ids []string) {
 
 // TestErasedStaysErased restores to a moment before the erasure.
 func TestErasedStaysErased(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startServer(t)
 	s.must("tenant", "create", "acme")
@@ -304,6 +308,7 @@ func TestErasedStaysErased(t *testing.T) {
 // TestKillDuringDestruction: whenever it was, the tenant ends destroyed, with one
 // certificate, or was never touched.
 func TestKillDuringDestruction(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startServer(t)
 	s.target("local")

@@ -70,6 +70,7 @@ func contentOf(t *testing.T, path string) []byte {
 // verify and drill find each of them and name the object, and pass again when it is
 // put back.
 func TestTamperedBucket(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startServer(t)
 	chain, foreign := drilled(t, s)
@@ -128,6 +129,7 @@ func (s *server) scratches() []string {
 // TestKilledDrill ends the server while a drill's scratch is on the disk: nothing in
 // it can be read, the next start removes it, and the drill goes well then.
 func TestKilledDrill(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startServer(t)
 	drilled(t, s)
@@ -192,6 +194,7 @@ func (s *server) awaitScratch(ended chan struct{}) bool {
 // TestDrillsByTheClock lets weeks go by: drills come by themselves; when the target is
 // away they fail and are overdue, which log, audit log and doctor say until one passes.
 func TestDrillsByTheClock(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startMoved(t)
 	drilled(t, s)

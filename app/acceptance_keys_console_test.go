@@ -11,6 +11,7 @@ import (
 // TestConsoleKeys keeps the keys in the browser: a slot, a recovery key that is
 // proven, copies on a target; then a sealed server is opened by shares.
 func TestConsoleKeys(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	b := startBrowser(t)
 	s := startServer(t)

@@ -102,6 +102,7 @@ func (s *server) postUnseal(body string) (status int, text string) {
 // Every kind of slot is added by the command line, proven, and unseals a server
 // whose key file is gone; what was stored is there each time.
 func TestEachSlotUnseals(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startServer(t)
 	store := s.filled("acme", 20)
@@ -201,7 +202,8 @@ func (s *server) saidNothingOf(secrets ...string) {
 	}
 }
 
-// Wrong secrets wait longer and longer, over a restart too, and learn nothing.
+// Wrong secrets wait longer and longer, over a restart too, and learn nothing. It runs
+// alone: a restart has to be over before the first wait is.
 func TestWrongSecretsWait(t *testing.T) {
 	sequential(t)
 	s := startServer(t)
@@ -235,6 +237,7 @@ func TestWrongSecretsWait(t *testing.T) {
 
 // Key files that are lost come back from a copy and the recovery key.
 func TestLostKeysComeBack(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startServer(t)
 	store := s.filled("acme", 20)
@@ -277,6 +280,7 @@ func TestLostKeysComeBack(t *testing.T) {
 
 // The previous generation of the keyring brings a damaged one back.
 func TestDamagedKeyringComesBack(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startServer(t)
 	s.filled("acme", 5)
@@ -294,6 +298,7 @@ func TestDamagedKeyringComesBack(t *testing.T) {
 
 // A flipped bit anywhere in the slots or the keyring is told: 100 of 100 each.
 func TestFlippedBitsInKeyFiles(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startServer(t)
 	s.ok(passphrase, "keys", "add-slot", "passphrase", "--passphrase-stdin")
@@ -346,6 +351,7 @@ func noticed(dir, keyFile string) bool {
 
 // Rotation by the command line: a purpose, all of an owner's, the root key.
 func TestRotation(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startServer(t)
 	store := s.filled("acme", 200)
@@ -383,6 +389,7 @@ func TestRotation(t *testing.T) {
 
 // A credential of the service manager opens a start where there is no key file.
 func TestCredentialOpensAStart(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := newServer(t)
 	dir := t.TempDir()
@@ -405,6 +412,7 @@ func TestCredentialOpensAStart(t *testing.T) {
 
 // No key lies outside of keys/ in any form, nor in what the server says.
 func TestNoKeyMaterialElsewhere(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startServer(t)
 	store := s.filled("acme", 500)

@@ -102,6 +102,7 @@ func (s *server) auditHolds(args ...string) {
 }
 
 func TestKillDuringCreates(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	admin := s.filled("acme", 10)
 	operator := s.operator("auditor@example.com")
@@ -174,6 +175,7 @@ func recordID(r reply) string {
 }
 
 func TestKillDuringUploads(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	s.must("tenant", "create", "acme")
 	admin := s.tenant("acme", s.newKey("acme", "admin"))
@@ -208,6 +210,7 @@ func noise(name string) []byte {
 }
 
 func TestKillDuringImport(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	total := 6_000
 	file := filepath.Join(t.TempDir(), "items.jsonl")
@@ -267,6 +270,7 @@ func (s *server) awaitRunningImport() {
 // TestKillDuringSnapshots kills while records are written and shipped. What an
 // acknowledged snapshot held can be restored.
 func TestKillDuringSnapshots(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	admin := s.filled("acme", 500)
 	s.must("target", "add", "local", "file://"+filepath.Join(s.dir, "snapshots"))
@@ -326,6 +330,7 @@ func (s *server) exported(tenant string) map[string]string {
 // TestKillDuringRestore kills while a restore is under way: afterwards the new
 // tenant is whole or not there, and the restore can be done again.
 func TestKillDuringRestore(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	const total = 20_000
 	s.filled("acme", total)

@@ -17,6 +17,7 @@ import (
 // TestSetup uses the setup link: once, and into a session whose cookie no other
 // host can read or set.
 func TestSetup(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	_, token, ok := strings.Cut(s.setupURL(), "#token=")
 	if !ok {
@@ -57,6 +58,7 @@ func TestSetup(t *testing.T) {
 
 // TestSessionEnds holds that a session survives a restart and dies with its sign-out.
 func TestSessionEnds(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	owner := s.operator("owner@example.com")
 	stolen := *owner
@@ -70,6 +72,7 @@ func TestSessionEnds(t *testing.T) {
 // TestDrain sends SIGTERM while an upload is half done: it is still answered,
 // kept, and the server ends with 0.
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	s.must("tenant", "create", "acme")
 	admin := s.tenant("acme", s.newKey("acme", "admin"))
@@ -133,6 +136,7 @@ func slowUpload(title string, content []byte) (io.Reader, gate) {
 // TestFullDisk fills the disk under the data folder. Writes fail and say why;
 // with room again everything acknowledged is there and writes succeed.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	if err := os.Mkdir(s.data(), 0o700); err != nil {
 		t.Fatal(err)

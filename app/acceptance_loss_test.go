@@ -12,6 +12,7 @@ import (
 // that what is missing is given up, then goes on and its log agrees; so does the
 // appliance's own database.
 func TestAcceptLoss(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startServer(t)
 	c := s.filled("acme", 20)

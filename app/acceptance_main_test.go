@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 )
@@ -19,10 +21,21 @@ var cycles = flag.Int("holdfast.cycles", 3, "kill -9 this often in each crash te
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	shareWaits()
 	code := m.Run()
 	usual.remove()
 	moved.remove()
 	os.Exit(code)
+}
+
+// shareWaits lets one test more than there are processors run at a time, unless -parallel
+// says how many: most of what these tests do is wait for a process or a disk.
+func shareWaits() {
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", strconv.Itoa(runtime.GOMAXPROCS(0)+1))
+	}
 }
 
 // binary is holdfast, built when the first test asks.

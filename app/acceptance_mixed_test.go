@@ -193,11 +193,26 @@ func recordName(title string) string {
 	return string(id)
 }
 
-// TestKillMixed kills a server under creates, updates, deletes, uploads, batches
+// killsOfOne is how often one server is killed: more kills are shared out over several
+// servers, which need not wait for each other.
+const killsOfOne = 50
+
+// TestKillMixed kills servers under creates, updates, deletes, uploads, batches
 // and a change of the store's keys, again and again. What was
 // acknowledged is there, what was not is whole or absent, and the log has one entry for each.
 func TestKillMixed(t *testing.T) {
+	t.Parallel()
 	sequential(t)
+	for first := 0; first < mixedKills(); first += killsOfOne {
+		t.Run(fmt.Sprint("from ", first), func(t *testing.T) {
+			t.Parallel()
+			killMixed(t, first, min(first+killsOfOne, mixedKills()))
+		})
+	}
+}
+
+// killMixed does the cycles from first until last, last not included, on one server.
+func killMixed(t *testing.T, first, last int) {
 	s := startServer(t)
 	s.must("tenant", "create", "acme")
 	admin := s.tenant("acme", s.newKey("acme", "admin"))
@@ -205,7 +220,7 @@ func TestKillMixed(t *testing.T) {
 	makePapers(admin)
 	writers := []*writer{newWriter(admin, 0), newWriter(admin, 1), newWriter(admin, 2)}
 	file := itemLines(30_000)
-	for cycle := range mixedKills() {
+	for cycle := first; cycle < last; cycle++ {
 		s.killWriters(writers, operator, file, cycle)
 		if (cycle+1)%25 == 0 {
 			s.settle("acme")
@@ -217,7 +232,7 @@ func TestKillMixed(t *testing.T) {
 			w.check()
 		}
 		if t.Failed() {
-			t.Fatalf("after %d kills", cycle+1)
+			t.Fatalf("after %d kills", cycle+1-first)
 		}
 	}
 	s.kill()
@@ -227,7 +242,7 @@ func TestKillMixed(t *testing.T) {
 		maps.Copy(created, w.created)
 	}
 	oneLeafEach(t, operator, created)
-	t.Logf("%d kills, %d creates acknowledged", mixedKills(), len(created))
+	t.Logf("%d kills, %d creates acknowledged", last-first, len(created))
 }
 
 // killWriters lets the writers run until the server dies under them, now and then

@@ -16,6 +16,7 @@ import (
 // TestReadOnlyFolder serves a data folder that the user of the process cannot
 // write, as another user where the test is run by root.
 func TestReadOnlyFolder(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	const nobody = 65534
 	work, err := os.MkdirTemp("", "holdfast-readonly-") // a test's own folder is closed to others

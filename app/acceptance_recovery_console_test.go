@@ -12,6 +12,7 @@ import (
 // in place after a dry run and undoes that, takes records and a collection out of it,
 // restores it in place for good, and runs a drill.
 func TestConsoleRecovery(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	b := startBrowser(t)
 	s := startServer(t)
@@ -165,6 +166,7 @@ func (b *browser) confirmInPlace(s *server) {
 // TestConsoleTargets adds a bucket with a wrong secret, is told so, mends it, sees
 // every store on the page of all snapshots, and sets a policy.
 func TestConsoleTargets(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s3 := startS3(t)
 	b := startBrowser(t)

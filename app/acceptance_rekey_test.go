@@ -33,6 +33,7 @@ func (r rotated) of(purpose string) (generation, retired int) {
 // written, kills the server in the middle, and goes on: all records and files are
 // there, and the old keys are gone.
 func TestKeysAreRotated(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startServer(t)
 	c := s.filled("acme", 3000)
@@ -142,6 +143,7 @@ type scrubAnswer struct {
 // TestScrub finds a page that was put back to an older state, and a changed byte,
 // while the server runs; the log has it.
 func TestScrub(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startServer(t)
 	c := s.filled("acme", 2000)
@@ -204,6 +206,7 @@ func staleOf(now, old []byte) int {
 // TestScrubsByTheClock: each store is read through without being asked, and what a
 // rotation left to do is done.
 func TestScrubsByTheClock(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startMoved(t)
 	s.filled("acme", 10)

@@ -43,6 +43,7 @@ func buildScoped(t *testing.T) *scoped {
 // TestKeyOfOneCollection tries every way from a collection that a key may read
 // to one that it may not.
 func TestKeyOfOneCollection(t *testing.T) {
+	t.Parallel()
 	w := buildScoped(t)
 	for _, scope := range []string{"read", "write", "admin"} {
 		t.Run(scope, func(t *testing.T) {
@@ -105,6 +106,7 @@ func (w *scoped) guessesNothing(t *testing.T, k *rest) {
 
 // TestReadKeyCannotWrite tries every way to write with a key that may read all.
 func TestReadKeyCannotWrite(t *testing.T) {
+	t.Parallel()
 	w := buildScoped(t)
 	k := w.s.tenant("acme", w.s.newKey("acme", "read"))
 	note := "/api/collections/notes/records/" + w.note
@@ -127,6 +129,7 @@ func TestReadKeyCannotWrite(t *testing.T) {
 // TestRealtimeOfOneCollection subscribes to the hidden collection: no event of
 // it arrives, while one of the open collection does; and a revoked key's stream ends.
 func TestRealtimeOfOneCollection(t *testing.T) {
+	t.Parallel()
 	w := buildScoped(t)
 	made := answer[struct{ ID, Key string }](w.s, "key", "create", "acme", "--name", "live", "--scope", "read", "--collections", "notes")
 	k := w.s.tenant("acme", made.Key)

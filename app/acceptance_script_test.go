@@ -25,6 +25,7 @@ import (
 //	keep NAME FIELD      put a field of the JSON just printed into $NAME
 //	recovery-key FILE    write the recovery key that the first start printed
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	bin := filepath.Dir(holdfast(t))
 	testscript.Run(t, testscript.Params{

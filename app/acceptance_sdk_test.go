@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 )
@@ -15,6 +16,7 @@ import (
 // TestSDK runs PocketBase's JavaScript SDK against a tenant, by the tenant's
 // own host and by its path.
 func TestSDK(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	node := program(t, "node", "the SDK runs on Node 20 or newer")
 	folder := sdk(t)
@@ -36,10 +38,20 @@ func TestSDK(t *testing.T) {
 	}
 }
 
+// theSDK is installed by the first test that asks: several do at once.
+var theSDK struct {
+	once sync.Once
+	dir  string
+}
+
 // sdk is a folder with the SDK installed and the script in it.
 func sdk(t testing.TB) string {
 	t.Helper()
-	return installed(t, "sdk", "sdk.mjs", "pocketbase", "eventsource")
+	theSDK.once.Do(func() { theSDK.dir = installed(t, "sdk", "sdk.mjs", "pocketbase", "eventsource") })
+	if theSDK.dir == "" {
+		missing(t, "the SDK is not installed")
+	}
+	return theSDK.dir
 }
 
 // installed is a folder with the npm packages of one below testdata and its script. It

@@ -8,6 +8,7 @@ import (
 
 // A damaged slot is told in the log and in the status; the others still open.
 func TestDamagedSlotIsTold(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startServer(t)
 	s.stop()

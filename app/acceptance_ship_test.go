@@ -119,6 +119,7 @@ func (s *server) shippedWithin(patience time.Duration, operator *rest, tenant st
 // after a kill -9 the chain goes on and has no gap; a target that is away blocks
 // nobody, and gets everything when it is back.
 func TestShipsByItself(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	b := startS3(t)
 	proxy := countRequests(t, b)
@@ -168,6 +169,7 @@ func TestShipsByItself(t *testing.T) {
 // TestIdleCostsNothing: of many stores that a target has, only those that are
 // written to are asked about. -holdfast.idle 998 -holdfast.idle.for 10m is the long form.
 func TestIdleCostsNothing(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	b := startS3(t)
 	proxy := countRequests(t, b)

@@ -16,6 +16,7 @@ import (
 // browser: a passkey made and used alone, an authenticator app, a recovery code, a
 // factor asked for again, and a session that another window ends.
 func TestConsoleSignIn(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startMoved(t)
 	b := startBrowser(t)

@@ -12,6 +12,7 @@ import (
 // TestFlippedByte changes one byte of a store on disk. What lies on that page is
 // an error, nothing wrong is served, and the other tenants go on.
 func TestFlippedByte(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	victim, other := s.filled("acme", 3000), s.filled("beta", 50)
 	intact := map[int]string{}
@@ -57,6 +58,7 @@ func listPage(p int) string {
 // TestFlippedByteElsewhere changes one byte of each file that a start depends
 // on: the error names the file, and nothing is served.
 func TestFlippedByteElsewhere(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startServer(t)
 	s.filled("acme", 10)
@@ -86,6 +88,7 @@ func TestFlippedByteElsewhere(t *testing.T) {
 // TestFlippedByteOfFile changes a stored file: its download fails or breaks off,
 // and never gives other bytes.
 func TestFlippedByteOfFile(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startServer(t)
 	s.must("tenant", "create", "acme")

@@ -27,6 +27,7 @@ import (
 // every challenge; app/edge proves the challenges themselves. The certificates
 // outlive a restart without the authority, and their keys lie nowhere in clear.
 func TestHTTPS(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	p := startPebble(t)
 	s := newServer(t)

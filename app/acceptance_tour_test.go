@@ -13,9 +13,14 @@ import (
 // TestTour runs the shell blocks of the README's tour as they stand there,
 // with a snapshot target in a folder and on a real S3 server.
 func TestTour(t *testing.T) {
+	t.Parallel()
 	sequential(t)
-	t.Run("folder", func(t *testing.T) { tour(t, nil, "") })
+	t.Run("folder", func(t *testing.T) {
+		t.Parallel()
+		tour(t, nil, "")
+	})
 	t.Run("s3", func(t *testing.T) {
+		t.Parallel()
 		b := startS3(t)
 		tour(t, b.env(), b.url())
 	})
