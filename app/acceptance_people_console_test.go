@@ -10,6 +10,7 @@ import (
 // with the link, a role changed, a session ended by somebody else, a forgotten
 // password, and the pages of roles and policies.
 func TestConsolePeople(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	b := startBrowser(t)
 	s := startServer(t)

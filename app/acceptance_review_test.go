@@ -20,6 +20,7 @@ type reviewState struct {
 // TestUnansweredReviewLapses lets three weeks go by over a review that nobody answers:
 // what is in it is revoked, the last owner's role is not, and the signed report says so.
 func TestUnansweredReviewLapses(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	s := startMoved(t)
 	s.operator("ada@example.com")

@@ -18,6 +18,7 @@ const clientSecret = "a secret of the client, long enough"
 // browser. The provider is another site (localhost, the console 127.0.0.1), so that
 // cookies that are SameSite=Strict do not come back with the redirect.
 func TestConsoleSingleSignOn(t *testing.T) {
+	t.Parallel()
 	sequential(t)
 	node := program(t, "node", "the provider runs on Node 20 or newer")
 	folder := installed(t, "oidc", "provider.mjs", "oidc-provider")

@@ -39,7 +39,7 @@ func (s *Service) complete(ctx context.Context, list []Overview) error {
 	for i := range list {
 		o := &list[i]
 		if own := s.config.Own[o.Store]; own.Size != nil {
-			o.Bytes = own.Size()
+			o.Bytes, o.Files = own.Size(), 0 // what its chain calls files are stretches of the stream
 		}
 		if id, err := data.ParseStoreID(o.Store); err == nil && s.config.Slug != nil {
 			o.Slug, _ = s.config.Slug(ctx, id) // a name for people only
