@@ -129,7 +129,7 @@ var consolePages = map[string]string{
 	"tenants": "/tenants", "overview": "/tenants/acme/prod", "collections": "/tenants/acme/prod/collections",
 	"records": "/tenants/acme/prod/collections/items?sort=-n&filter=n%3C30", "import": "/tenants/acme/prod/import",
 	"keys": "/tenants/acme/prod/keys", "snapshots": "/tenants/acme/prod/snapshots", "policy": "/tenants/acme/prod/snapshots/policy",
-	"restore": "/tenants/acme/prod/restore", "log": "/tenants/acme/prod/audit",
+	"userPolicy": "/tenants/acme/prod/collections/users/sign-in", "restore": "/tenants/acme/prod/restore", "log": "/tenants/acme/prod/audit",
 	"danger": "/tenants/acme/prod/danger", "operations": "/operations", "shipping": "/snapshots", "targets": "/targets", "health": "/health", "operators": "/operators",
 	"audit": "/audit", "notfound": "/no/such/page",
 }

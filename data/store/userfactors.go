@@ -74,8 +74,8 @@ func (s *Store) bindForgetting() {
 }
 
 // authCollection is the way in for calls that name one.
-func (s *Store) authCollection(ctx context.Context, name string) (*core.Collection, error) {
-	c, err := s.findCollection(ctx, name, Admin)
+func (s *Store) authCollection(ctx context.Context, name string, need Scope) (*core.Collection, error) {
+	c, err := s.findCollection(ctx, name, need)
 	if err == nil && (!c.IsAuth() || c.Name == core.CollectionNameSuperusers) {
 		err = fmt.Errorf("auth collection %s of %s: %w", name, s.id, data.ErrNotFound)
 	}
@@ -90,8 +90,9 @@ func (s *Store) UserPolicies(ctx context.Context) (map[string]UserPolicy, error)
 		return nil, fmt.Errorf("auth collections of %s: %w", s.id, err)
 	}
 	found := map[string]UserPolicy{}
+	reach := reachFrom(ctx)
 	for _, c := range all {
-		if c.Name != core.CollectionNameSuperusers {
+		if c.Name != core.CollectionNameSuperusers && reach.covers(c) {
 			found[c.Name], _ = s.users.PolicyOf(c)
 		}
 	}
@@ -100,7 +101,7 @@ func (s *Store) UserPolicies(ctx context.Context) (map[string]UserPolicy, error)
 
 // UserPolicy gives the policy of an auth collection; data.ErrNotFound.
 func (s *Store) UserPolicy(ctx context.Context, collection string) (UserPolicy, error) {
-	c, err := s.authCollection(ctx, collection)
+	c, err := s.authCollection(ctx, collection, Read)
 	if err != nil {
 		return UserPolicy{}, err
 	}
@@ -112,7 +113,7 @@ func (s *Store) UserPolicy(ctx context.Context, collection string) (UserPolicy, 
 // SetUserPolicy changes it from now on, and tells OnUser first; ErrInvalid,
 // data.ErrNotFound.
 func (s *Store) SetUserPolicy(ctx context.Context, collection string, p UserPolicy) error {
-	c, err := s.authCollection(ctx, collection)
+	c, err := s.authCollection(ctx, collection, Admin)
 	if err != nil {
 		return err
 	}
@@ -125,7 +126,7 @@ func (s *Store) SetUserPolicy(ctx context.Context, collection string, p UserPoli
 
 // FactorsOf gives a user's factors, nothing of them secret; data.ErrNotFound.
 func (s *Store) FactorsOf(ctx context.Context, collection, record string) (UserFactors, error) {
-	r, err := s.user(ctx, collection, record)
+	r, err := s.user(ctx, collection, record, Read)
 	if err != nil {
 		return UserFactors{}, err
 	}
@@ -135,7 +136,7 @@ func (s *Store) FactorsOf(ctx context.Context, collection, record string) (UserF
 // ResetFactors takes a user's factors away, ends its tokens, and tells OnUser first;
 // data.ErrNotFound.
 func (s *Store) ResetFactors(ctx context.Context, collection, record string) error {
-	r, err := s.user(ctx, collection, record)
+	r, err := s.user(ctx, collection, record, Admin)
 	if err != nil {
 		return err
 	}
@@ -144,8 +145,8 @@ func (s *Store) ResetFactors(ctx context.Context, collection, record string) err
 	return s.users.Reset(ctx, app, r)
 }
 
-func (s *Store) user(ctx context.Context, collection, record string) (*core.Record, error) {
-	c, err := s.authCollection(ctx, collection)
+func (s *Store) user(ctx context.Context, collection, record string, need Scope) (*core.Record, error) {
+	c, err := s.authCollection(ctx, collection, need)
 	if err != nil {
 		return nil, err
 	}
