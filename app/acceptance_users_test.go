@@ -98,6 +98,7 @@ func TestConsoleUsers(t *testing.T) {
 	b.setUp(s)
 	s.must("tenant", "create", "acme")
 	b.goTo("/tenants/acme/prod/collections/users/sign-in")
+	defer b.quiet()
 	b.sees("A password alone is enough")
 	b.until("tick", `const e = all('label').find(e => text(e) === $1)?.querySelector('input'); if (e) e.click(); return !!e`, "Authenticator apps")
 	b.fill("minLength", "12")

@@ -27,6 +27,7 @@ export const pages: Partial<Record<RouteName, Component>> = {
   overview: Store,
   collections: Store,
   records: Store,
+  userPolicy: Store,
   import: Store,
   keys: Store,
   snapshots: Store,
