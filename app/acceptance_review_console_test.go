@@ -26,7 +26,7 @@ func TestConsoleReview(t *testing.T) {
 	b.sees("No review yet")
 	b.lookAt(s, map[string]string{"reviews-none": "/reviews"})
 	b.click("Begin a review")
-	b.until("the tenant can be chosen", `return all('dialog[open] option').some(o => o.value === 'acme')`)
+	b.until("the tenant can be chosen", `return [...top.querySelectorAll('option')].some(o => o.value === 'acme')`)
 	b.fill("of", "acme")
 	b.submit("Begin")
 	b.sees("0 of 3")
