@@ -38,7 +38,7 @@ func TestConsolePeople(t *testing.T) {
 
 	b.goTo("/tenants/acme/prod/members")
 	b.sees("Mia Maker")
-	b.press("Change the role of Mia Maker")
+	b.pressNamed("Change the role of Mia Maker")
 	b.choose("analyst")
 	b.submit("Change the role")
 	b.until("the new role", `return !document.querySelector('dialog[open]') && document.body.innerText.includes('analyst')`)
@@ -51,8 +51,8 @@ func TestConsolePeople(t *testing.T) {
 	b.quiet()
 }
 
-// press is click on the button whose spoken name, which is not what it shows, is this.
-func (b *browser) press(label string) {
+// pressNamed is click on the button whose spoken name, which is not what it shows, is this.
+func (b *browser) pressNamed(label string) {
 	b.t.Helper()
 	b.until("press "+label, `const e = all('button').find(e => e.getAttribute('aria-label') === $1); if (e) e.click(); return !!e`, label)
 }
@@ -111,7 +111,7 @@ func (b *browser) operatorOf(s *server, other *browser) {
 	other.sees("Nothing ran yet")
 
 	b.goTo("/operators")
-	b.press("Manage Ben")
+	b.pressNamed("Manage Ben")
 	b.sees("Signed in at")
 	b.look("operator", "/operators", 1440, "light")
 	b.look("operator", "/operators", 390, "dark")
