@@ -36,6 +36,7 @@ type walFile struct {
 	recovering bool   // SQLite reads frames one by one to find where the log ends
 	reread     uint32 // frame that was read whole just now, not in recovery
 	tail       tail   // frames that are not written yet
+	flushed    uint32 // the newest frame that the transaction has written
 	tx         transaction
 }
 

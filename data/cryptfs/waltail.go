@@ -3,6 +3,7 @@ package cryptfs
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"sync"
 )
 
@@ -34,6 +35,8 @@ type tailRoom struct {
 	nonces [2 * maxTail * nonceSize]byte
 	ad     label
 }
+
+var errLostTail = errors.New("frames of this transaction were let go before they were written")
 
 var tailRooms = sync.Pool{New: func() any { return new(tailRoom) }}
 
@@ -86,6 +89,12 @@ func (w *walFile) holdHeader(p []byte, frame uint32) error {
 		}
 	}
 	if x.room == nil {
+		if frame == w.tx.first {
+			w.flushed = frame - 1
+		}
+		if frame > w.flushed+1 { // never: the transaction would have a hole
+			return errLostTail
+		}
 		*x = tail{first: frame, salt: w.salt, since: w.db.track.written(), room: tailRooms.Get().(*tailRoom)}
 	}
 	x.headed = true
@@ -145,6 +154,9 @@ func (w *walFile) flushTail() error {
 		return err
 	}
 	_, err := w.File.WriteAt(x.room.frames[:x.whole*frameSize], framePosition(x.first))
+	if err == nil {
+		w.flushed = x.next() - 1
+	}
 	return err
 }
 
