@@ -14,6 +14,7 @@ func TestBadInput(t *testing.T) {
 	s := startServer(t)
 	admin := s.filled("acme", 5)
 	operator := s.operator("owner@example.com")
+	s.joins("owner@example.com", "acme")
 	guest := s.guest()
 	reader := s.tenant("acme", s.newKey("acme", "read"))
 	expired := answer[struct{ ID, Key string }](s, "key", "create", "acme", "--name", "x", "--scope", "read")

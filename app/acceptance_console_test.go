@@ -209,6 +209,8 @@ func TestStudio(t *testing.T) {
 	s := startServer(t)
 	s.filled("acme", 5)
 	operator := s.operator("owner@example.com")
+	operator.want(403, "POST", "/api/v1/stores/acme/prod/studio", map[string]any{})
+	s.joins("owner@example.com", "acme")
 	link := decoded[struct{ URL string }](operator, operator.want(201, "POST", "/api/v1/stores/acme/prod/studio", map[string]any{})).URL
 	if !strings.HasPrefix(link, "http://acme--studio.localhost:"+s.port()+"/") {
 		t.Fatalf("the link is %s", link)

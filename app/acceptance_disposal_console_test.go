@@ -15,6 +15,7 @@ func TestConsoleDisposal(t *testing.T) {
 	b.setUp(s)
 	s.target("offsite")
 	s.must("tenant", "create", "acme", "--name", "Acme")
+	s.joins("olga@example.com", "acme")
 	s.fill("acme", 5)
 	s.filled("gone", 5)
 	s.must("snapshot", "now", "gone")

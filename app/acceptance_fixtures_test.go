@@ -70,6 +70,13 @@ func (s *server) operator(email string) *rest {
 	return s.signIn(email)
 }
 
+// joins makes somebody an owner of a tenant that a command made: an operator alone
+// sees none of its records.
+func (s *server) joins(email, slug string) {
+	s.t.Helper()
+	s.must("member", "add", slug, email, "--role", "owner")
+}
+
 func (s *server) signIn(email string) *rest {
 	s.t.Helper()
 	c := s.guest()

@@ -23,23 +23,30 @@ func (h *house) openCapabilities(ctx context.Context, a *Appliance) (err error) 
 	if err := h.openDisposal(ctx, a); err != nil {
 		return err
 	}
-	if err := h.openTenants(ctx, a); err != nil {
+	warden, err := h.warden()
+	if err != nil {
 		return err
 	}
 	if err := h.openMail(ctx, a); err != nil {
 		return err
 	}
 	h.identity, err = identity.New(ctx, identity.Config{
-		DB: h.system, Sessions: identity.VaultValues{Vault: h.vault.Sub("identity/")}, Recorder: h.audit, Tenants: h.tenants, Collections: collections{h.pool},
-		Clock: a.now, Logger: a.logger, InsecureHTTP: a.config.InsecureHTTP, Revoked: h.pool.Disconnect, Federation: federation{h},
+		DB: h.system, Sessions: identity.VaultValues{Vault: h.vault.Sub("identity/")}, Recorder: h.audit, Tenants: slugs{h}, Collections: collections{h.pool},
+		Clock: a.now, Logger: a.logger, InsecureHTTP: a.config.InsecureHTTP, Revoked: h.pool.Disconnect, Warrant: warden.warrant, Federation: federation{h},
 		Post: post{h.mail}, URL: a.BaseURL,
 	})
 	if err != nil {
 		return err
 	}
 	h.opened(h.identity.Close)
+	if err := h.openTenants(ctx, a); err != nil { // gives tenants their owners
+		return err
+	}
 	if err := h.openSSO(ctx, a); err != nil {
 		return err
+	}
+	if err := h.identity.OwnTheOwnerless(ctx, h.tenants.IDs); err != nil {
+		return fmt.Errorf("find tenants that nobody owns: %w", err)
 	}
 	if err := h.openRecovery(ctx, a); err != nil {
 		return err
@@ -54,7 +61,7 @@ func (h *house) openCapabilities(ctx context.Context, a *Appliance) (err error) 
 		return err
 	}
 	h.studio, err = studio.New(studio.Config{
-		Tenants: h.tenants, Pool: h.pool, Recorder: h.audit, Clock: a.now, URL: a.front.studioURL,
+		Tenants: h.tenants, Pool: h.pool, Recorder: h.audit, Clock: a.now, Access: h.identity, URL: a.front.studioURL,
 	})
 	if err != nil {
 		return err
@@ -80,8 +87,8 @@ func (h *house) openTenants(ctx context.Context, a *Appliance) error {
 	h.tenants, err = tenant.New(ctx, tenant.Config{
 		DB: h.system, Ring: h.ring, Pool: h.pool, Recorder: h.audit, Operations: h.operations, Access: access{h},
 		Staging: staging, StoresDir: a.folder.in("stores"), URL: a.front.tenantURL,
-		CatchUp:  func(ctx context.Context, id data.StoreID) error { _, err := h.audit.CatchUp(ctx, id); return err },
-		Disposal: undertaker{h}, Window: a.config.UndeleteWindow,
+		CatchUp: func(ctx context.Context, id data.StoreID) error { _, err := h.audit.CatchUp(ctx, id); return err },
+		Founded: h.founded, Disposal: undertaker{h}, Window: a.config.UndeleteWindow,
 		Clock: a.now, Logger: a.logger,
 	})
 	return err
@@ -111,8 +118,8 @@ func (d directory) Find(ctx context.Context, slug, environment string) (id data.
 	return ref.Store, ref.Err(), err
 }
 
-func (d directory) Adopt(ctx context.Context, slug, name string, install func(context.Context, data.StoreID) error) error {
-	_, err := d.Service.Adopt(ctx, slug, name, install)
+func (d directory) Adopt(ctx context.Context, slug, name string, from data.StoreID, install func(context.Context, data.StoreID) error) error {
+	_, err := d.Service.Adopt(ctx, slug, name, from.Tenant, install)
 	return err
 }
 
@@ -134,6 +141,18 @@ func (c collections) Collections(ctx context.Context, id data.StoreID) ([]identi
 		}
 	}
 	return out, err
+}
+
+// slugs is the tenants for identity, which is opened before them and asks only while
+// requests are served.
+type slugs struct{ *house }
+
+func (x slugs) Store(ctx context.Context, slug, environment string) (data.StoreID, error) {
+	return x.tenants.Store(ctx, slug, environment)
+}
+
+func (x slugs) Slug(ctx context.Context, tenant string) (string, error) {
+	return x.tenants.Slug(ctx, tenant)
 }
 
 // access is identity for rooms that are opened before it and ask only while

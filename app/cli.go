@@ -38,7 +38,7 @@ func (c *cli) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: %w (usage: %s)", errUsage, err, cmd.UseLine())
 	})
-	root.AddCommand(c.serve(), c.unseal(), c.operator(), c.person(), c.secondFactor(), c.sso(), c.users(), c.member(), c.role(), c.permission(), c.invite(), c.mail(), c.tenant(), c.key(), c.importRecords(), c.export(),
+	root.AddCommand(c.serve(), c.unseal(), c.operator(), c.person(), c.secondFactor(), c.sso(), c.users(), c.member(), c.role(), c.access(), c.permission(), c.invite(), c.mail(), c.tenant(), c.key(), c.importRecords(), c.export(),
 		c.target(), c.keys(), c.snapshot(), c.scrub(), c.acceptLoss(), c.restore(), c.drill(), c.review(), c.doctor(), c.audit(), c.operation(), c.disposal(), c.erase())
 	return root
 }

@@ -24,17 +24,18 @@ type tenantRow struct {
 
 func (c *cli) tenant() *cobra.Command {
 	return group("tenant", "Tenants: customers or teams whose data stands apart",
-		c.tenantCreate(), c.tenantList(), c.tenantShow(), c.tenantSet(), c.tenantDelete(), c.tenantUndelete())
+		c.tenantCreate(), c.tenantList(), c.tenantShow(), c.tenantSet(), c.tenantPolicy(), c.tenantDelete(), c.tenantUndelete())
 }
 
 func (c *cli) tenantCreate() *cobra.Command {
-	var name string
+	var name, owner string
 	cmd := &cobra.Command{Use: "create SLUG[/ENV]", Short: "Create a tenant, or an environment (test, dev) of one", Args: usage(cobra.ExactArgs(1))}
 	cmd.Flags().StringVar(&name, "name", "", "name for people; the slug where it is not given")
+	cmd.Flags().StringVar(&owner, "owner", "", "e-mail address of its owner, who has an account; this host's command line where it is not given")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return c.with(cmd.Context(), func(cl *client) error {
 			var t tenantRow
-			path, body := "/api/v1/tenants", map[string]string{"slug": args[0], "name": name}
+			path, body := "/api/v1/tenants", map[string]string{"slug": args[0], "name": name, "owner": owner}
 			if slug, env, ok := strings.Cut(args[0], "/"); ok {
 				path, body = "/api/v1/tenants/"+slug+"/environments", map[string]string{"name": env}
 			}

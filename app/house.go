@@ -139,7 +139,7 @@ func (h *house) openRecords(ctx context.Context, a *Appliance) (err error) {
 		return err
 	}
 	h.refusals = newRefusals(h.audit, a.now)
-	h.operations, err = api.NewOperations(ctx, api.OperationsConfig{DB: h.system, Recorder: h.audit, Clock: a.now, Logger: a.logger})
+	h.operations, err = api.NewOperations(ctx, api.OperationsConfig{DB: h.system, Recorder: h.audit, Clock: a.now, Logger: a.logger, Quoting: []string{"import"}})
 	return err
 }
 

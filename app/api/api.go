@@ -79,6 +79,14 @@ type Authorizer interface {
 	Authorize(ctx context.Context, actor data.Actor, p Permission, s Scope) error
 }
 
+// Warranter is an Authorizer that also tells the stores what it allowed: they give
+// records to nobody without.
+type Warranter interface {
+	// Warrant is Authorize, and gives the context in which the stores let the actor do
+	// what the permission says, for this one request.
+	Warrant(ctx context.Context, actor data.Actor, p Permission, s Scope) (context.Context, error)
+}
+
 // Reach is where an actor holds a permission.
 type Reach struct {
 	All     bool     // everywhere

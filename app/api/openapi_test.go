@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"net/http"
 	"testing"
 	"time"
 
@@ -36,7 +37,7 @@ func documented(t *testing.T) *fixture {
 			Query: []Param{{"since", "from then on", time.Time{}}}, Response: Page[thing]{}, Handler: ok,
 		},
 		Route{Method: "POST", Path: "/api/v1/things/{id}", Permission: TenantCreate, Request: thing{}, Response: thing{}, Status: 201, Handler: ok},
-		Route{Method: "PUT", Path: "/api/v1/files/{path...}", Permission: DataWrite, Consumes: "text/csv", Produces: "application/jsonl", Handler: ok},
+		Route{Method: "PUT", Path: "/api/v1/files/{path...}", Permission: DataWrite, Scope: anywhere, Consumes: "text/csv", Produces: "application/jsonl", Handler: ok},
 		Route{Method: "DELETE", Path: "/api/v1/things/{id}", Permission: Public, Handler: ok})
 	must(t, f.Add((&Operations{}).Routes(nil)...))
 	return f
@@ -76,3 +77,5 @@ func TestOpenAPISaysWhatTheRoutesSay(t *testing.T) {
 	equal(t, "enum", len(s.Properties["state"].Value.Enum), 2)
 	equal(t, "required", len(s.Required), 10)
 }
+
+func anywhere(*http.Request) Scope { return Scope{Tenant: AnyTenant} }

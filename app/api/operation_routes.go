@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"holdfast/data"
 )
@@ -22,7 +23,8 @@ func (o *Operations) Routes(reach Reacher) []Route {
 		},
 		{
 			Method: http.MethodGet, Path: "/api/v1/operations/{id}", Permission: OperationRead, Scope: of,
-			Summary: "Show one operation", Response: Operation{}, Handler: o.serveOne,
+			Summary: "Show one operation", Response: Operation{},
+			Handler: func(w http.ResponseWriter, r *http.Request) error { return o.serveOne(w, r, reach) },
 		},
 		{
 			Method: http.MethodPost, Path: "/api/v1/operations/{id}/cancel", Permission: OperationCancel, Scope: of,
@@ -59,15 +61,42 @@ func (o *Operations) serveList(w http.ResponseWriter, r *http.Request, reach Rea
 	if err != nil {
 		return err
 	}
+	if err := o.veil(r.Context(), reach, list.Items); err != nil {
+		return err
+	}
 	return Respond(w, http.StatusOK, list)
 }
 
-func (o *Operations) serveOne(w http.ResponseWriter, r *http.Request) error {
+func (o *Operations) serveOne(w http.ResponseWriter, r *http.Request, reach Reacher) error {
 	op, err := o.Get(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return err
 	}
-	return Respond(w, http.StatusOK, op)
+	shown := []Operation{op}
+	if err := o.veil(r.Context(), reach, shown); err != nil {
+		return err
+	}
+	return Respond(w, http.StatusOK, shown[0])
+}
+
+// veil leaves out what operations may quote of records, to who may not read those.
+func (o *Operations) veil(ctx context.Context, reach Reacher, ops []Operation) error {
+	may, err := reach.Reach(ctx, data.ActorFrom(ctx), DataRead)
+	if err != nil {
+		return err
+	}
+	for i := range ops {
+		op := &ops[i]
+		id, err := data.ParseStoreID(op.Store)
+		if err != nil || !slices.Contains(o.config.Quoting, op.Kind) || may.Includes(id.Tenant) {
+			continue
+		}
+		op.Result = nil
+		if op.Error != nil {
+			op.Error = Errorf(op.Error.Status, op.Error.Code, "The reason may quote records, which you do not see.")
+		}
+	}
+	return nil
 }
 
 func (o *Operations) serveCancel(w http.ResponseWriter, r *http.Request) error {

@@ -28,6 +28,9 @@ type OperationsConfig struct {
 	Recorder Recorder         // of who cancelled what; nil: nothing is recorded
 	Clock    func() time.Time // nil: time.Now
 	Logger   *slog.Logger     // nil: discarded
+	// Quoting are the kinds whose results and errors may quote records of their store:
+	// they are shown to who may read these.
+	Quoting []string
 }
 
 // Operations runs and remembers long actions. It is safe for concurrent use.

@@ -41,13 +41,14 @@ const (
 	DoctorRead        Permission = "doctor.read"
 	ReviewRead        Permission = "review.read"
 	ReviewManage      Permission = "review.manage"
+	AccessDecide      Permission = "access.decide"
 )
 
 // Where a permission has a meaning.
 const (
 	OnAppliance = "appliance" // not within one tenant: no tenant role can hold it
-	OnTenant    = "tenant"    // within a tenant, and for roles of the appliance in all of them
-	OnContent   = "content"   // as OnTenant, and it lets a tenant's records be seen or changed
+	OnTenant    = "tenant"    // within a tenant, and for roles of the appliance in all of them: never a record
+	OnContent   = "content"   // within a tenant, and for its own people alone: it lets records be seen or changed, or says who may
 )
 
 // Named is a permission as it is shown to people.
@@ -64,8 +65,8 @@ func Catalogue() []Named {
 		{OperatorRead, OnAppliance, "See who operates this appliance, and with which roles."},
 		{OperatorManage, OnAppliance, "Make operators, change their roles and end them."},
 		{MemberRead, OnTenant, "See who belongs to a tenant, with which roles and since when."},
-		{MemberManage, OnTenant, "Bring people into a tenant, change their roles and end them."},
-		{RoleManage, OnTenant, "Make, change and delete a tenant's own roles."},
+		{MemberManage, OnContent, "Bring people into a tenant, change their roles and end them."},
+		{RoleManage, OnContent, "Make, change and delete a tenant's own roles."},
 		{TenantCreate, OnAppliance, "Create tenants."},
 		{TenantRead, OnTenant, "See a tenant's name, state, sizes and counts, never its records."},
 		{TenantDelete, OnTenant, "Delete a tenant, and bring it back while that is possible."},
@@ -77,10 +78,11 @@ func Catalogue() []Named {
 		{KeyManage, OnContent, "Make, rotate and revoke API keys, which reach records."},
 		{SnapshotRead, OnTenant, "See a store's snapshots and verify them."},
 		{SnapshotCreate, OnTenant, "Ship a snapshot now."},
-		{SnapshotRestore, OnContent, "Restore a store's snapshots, as another tenant too."},
+		{SnapshotRestore, OnTenant, "Restore a store, in place or as another tenant of the same people; nobody sees records by it."},
 		{DrillRun, OnTenant, "Try a restore into scratch and measure it, and make reports of drills."},
 		{TargetRead, OnTenant, "See the names and states of snapshot targets."},
 		{TargetManage, OnAppliance, "Add, test and remove snapshot targets."},
+		{AccessDecide, OnAppliance, "Approve, with a second operator, emergency access to a tenant that allows it."},
 		{AuditRead, OnTenant, "Read the audit logs and check their proofs."},
 		{OperationRead, OnTenant, "See long actions and how far they are."},
 		{OperationCancel, OnTenant, "Cancel long actions."},
@@ -116,7 +118,8 @@ func (p Permission) where() string {
 // that no tenant role can hold it.
 func (p Permission) ApplianceOnly() bool { return p.where() == OnAppliance }
 
-// Content says that the permission lets somebody see or change a tenant's records.
+// Content says that the permission lets somebody see or change a tenant's records, or
+// say who may. No role of the appliance holds one within a tenant.
 func (p Permission) Content() bool { return p.where() == OnContent }
 
 // Known says whether a route may declare the permission.

@@ -74,6 +74,8 @@ func (rt *Router) check(r Route) error {
 		return fmt.Errorf("permission %q is not known", r.Permission)
 	case r.Handler == nil:
 		return errors.New("no handler")
+	case r.Permission.Content() && r.Scope == nil:
+		return errors.New("a permission for a tenant's records needs a scope")
 	case r.Assurance < Usual || r.Assurance > Enrol:
 		return errors.New("not an assurance")
 	case r.Assurance.StepsUp() && (rt.config.Assurer == nil || r.Permission == Public):
@@ -194,6 +196,13 @@ func (rt *Router) authorize(r *http.Request, route Route) (context.Context, Scop
 	var scope Scope
 	if route.Scope != nil {
 		scope = route.Scope(r.WithContext(ctx))
+	}
+	if w, ok := rt.config.Authorizer.(Warranter); ok {
+		warranted, err := w.Warrant(ctx, actor, route.Permission, scope)
+		if err != nil {
+			return ctx, scope, err
+		}
+		return warranted, scope, nil
 	}
 	return ctx, scope, rt.config.Authorizer.Authorize(ctx, actor, route.Permission, scope)
 }

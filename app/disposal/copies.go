@@ -182,7 +182,7 @@ func (s *Service) carryOut(ctx context.Context, st *store.Store, c CopyErasure, 
 		return c, nil
 	}
 	if len(found) > 0 {
-		if _, err := st.Erase(ctx, found); err != nil {
+		if _, err := st.Erase(store.OnDuty(ctx), found); err != nil { // erase asked who may, for this store too
 			s.unapplied.Store(true)
 			event.Outcome = api.Failed
 			return c, errors.Join(err, s.config.Recorder.Record(ctx, event))
@@ -200,7 +200,7 @@ func foundIn(ctx context.Context, st *store.Store, refs []store.RecordRef) ([]st
 		if there[ref] {
 			continue
 		}
-		found, err := st.Select(ctx, ref.Collection, ref.ID, "")
+		found, err := st.Select(store.OnDuty(ctx), ref.Collection, ref.ID, "")
 		if errors.Is(err, data.ErrNotFound) {
 			continue
 		}

@@ -264,7 +264,7 @@ func TestErase(t *testing.T) {
 	w := newWorld(t)
 	m := w.target("offsite")
 	ids := w.filled(5)
-	ctx := data.WithActor(t.Context(), data.Actor{Kind: data.Person, ID: "p"})
+	ctx := store.OnDuty(data.WithActor(t.Context(), data.Actor{Kind: data.Person, ID: "p"}))
 	e, err := w.Erase(ctx, "acme", acme, NewErasure{Collection: "people", Record: ids[1], Reason: "case 7"})
 	if err != nil || e.Records != 1 || e.By != "person:p" || e.Finished == nil || e.Targets != 1 {
 		t.Fatalf("%+v %v", e, err)

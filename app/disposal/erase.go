@@ -180,6 +180,7 @@ func (s *Service) Replay(ctx context.Context, id data.StoreID) (func(context.Con
 // looking at all ids of their collections. In a living store the others are left alone:
 // since they were carried out, a record may have been given the same id again.
 func (s *Service) replay(ctx context.Context, id data.StoreID, st *store.Store, erasures []string) (int, error) {
+	ctx = store.OnDuty(ctx) // nobody is shown a record
 	erased, err := s.erasedSets(ctx, id, erasures)
 	if err != nil {
 		return 0, err

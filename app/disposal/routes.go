@@ -1,6 +1,7 @@
 package disposal
 
 import (
+	"errors"
 	"net/http"
 
 	"holdfast/app/api"
@@ -47,10 +48,14 @@ func (s *Service) Routes() []api.Route {
 	}
 }
 
-// scope asks within the tenant, whatever its state; for none, on the appliance.
+// scope asks within the tenant, parked too; for none, or what was destroyed and has
+// nobody any more, on the appliance.
 func (s *Service) scope(r *http.Request) api.Scope {
 	id, err := s.config.Tenants.Anyhow(r.Context(), r.PathValue("slug"), r.PathValue("env"))
 	if err != nil {
+		return api.Scope{}
+	}
+	if _, err := s.config.Tenants.Store(r.Context(), r.PathValue("slug"), r.PathValue("env")); errors.Is(err, data.ErrDestroyed) {
 		return api.Scope{}
 	}
 	return api.StoreScope(id)

@@ -10,31 +10,41 @@ import (
 var (
 	_ api.Authorizer = (*Service)(nil)
 	_ api.Reacher    = (*Service)(nil)
+	_ api.Warranter  = (*Service)(nil)
 )
 
 // Authorize decides whether the actor holds the permission in the scope. A person
 // needs an active account and a grant; the local socket's actor owns the appliance
 // and needs a grant on a tenant like a person; any other actor is nobody here.
 func (s *Service) Authorize(ctx context.Context, actor data.Actor, p api.Permission, scope api.Scope) error {
+	_, err := s.allowed(ctx, actor, p, scope)
+	return err
+}
+
+// allowed is Authorize, and tells which grant allows it, if it was one in one scope.
+func (s *Service) allowed(ctx context.Context, actor data.Actor, p api.Permission, scope api.Scope) (Grant, error) {
 	if p == api.Public {
-		return nil
+		return Grant{}, nil
 	}
 	if actor.Kind == data.Key {
-		return s.authorizeKey(ctx, actor.ID, p, scope)
+		return Grant{}, s.authorizeKey(ctx, actor.ID, p, scope)
 	}
 	st, err := s.actorStanding(ctx, actor)
 	if err != nil || p == api.Signed {
-		return err
+		return Grant{}, err
 	}
 	if scope.Tenant == api.AnyTenant {
-		return orForbidden(st.anywhere(p, s.now()))
+		return Grant{}, orForbidden(st.anywhere(p, s.now()))
 	}
 	at := scope.Tenant
 	if at == "" {
 		at = Appliance
+		if p.Content() { // no such tenant: who may see all of them learns so
+			p = api.TenantRead
+		}
 	}
-	ok, _ := st.allows(p, at, s.now())
-	return orForbidden(ok)
+	ok, by := st.allows(p, at, s.now())
+	return by, orForbidden(ok)
 }
 
 func orForbidden(ok bool) error {

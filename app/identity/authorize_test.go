@@ -33,8 +33,12 @@ func TestAuthorize(t *testing.T) {
 			inOwn = api.ErrForbidden
 		}
 		for _, s := range []api.Scope{own, other, appliance, anywhere} {
-			check("owner", person(owner.ID), p, s, nil)
-			check("host", data.Actor{Kind: data.Host, ID: "0"}, p, s, nil)
+			var operators error // see that a tenant is there, or is not, and never its records
+			if p.Content() && s != appliance {
+				operators = api.ErrForbidden
+			}
+			check("owner", person(owner.ID), p, s, operators)
+			check("host", data.Actor{Kind: data.Host, ID: "0"}, p, s, operators)
 			check("guest", data.Actor{Kind: data.Guest}, p, s, api.ErrUnauthenticated)
 			check("system", data.Actor{Kind: data.System}, p, s, api.ErrUnauthenticated)
 			check("key", data.Actor{Kind: data.Key, ID: "k"}, p, s, api.ErrUnauthenticated)

@@ -23,7 +23,7 @@ func (s *Service) EndTenant(ctx context.Context, tenant string, stores []data.St
 		keys += n
 	}
 	grants, err = s.endGrants(ctx, tenant)
-	if err != nil {
+	if err = errors.Join(err, s.closeRequests(ctx, tenant)); err != nil {
 		return 0, 0, fmt.Errorf("end the grants on %s: %w", tenant, err)
 	}
 	return keys, grants, nil

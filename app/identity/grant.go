@@ -60,7 +60,7 @@ func (s *Service) Grant(ctx context.Context, g Grant) (Grant, error) {
 	}
 	g.ID = system.NewID()
 	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		if _, err := s.effectOf(ctx, tx, g.Scope, g.Role); err != nil {
+		if _, err := s.effectOfAny(ctx, tx, g.Scope, g.Role, g.Glass); err != nil {
 			return err
 		}
 		if err := notOwnerAndDenied(ctx, tx, s, g); err != nil {

@@ -46,6 +46,9 @@ type Config struct {
 	// Revoked is told of each key that was revoked, to end what the key has open;
 	// may be nil.
 	Revoked func(store data.StoreID, key data.Actor)
+	// Warrant returns a context in which a store gives its records to the warrant's
+	// actor; nil: they are asked for elsewhere.
+	Warrant func(context.Context, Warrant) context.Context
 	// InsecureHTTP allows a cookie without Secure, for a server that was told
 	// to serve plain HTTP to other hosts.
 	InsecureHTTP bool
@@ -105,7 +108,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	for _, m := range []struct {
 		room  string
 		steps []system.Migration
-	}{{"identity-sign-in", signInMigrations}, {"access", accessMigrations}, {"identity-keys", keyMigrations}, {"links", linkMigrations}, {"accounts", accountMigrations}} {
+	}{{"identity-sign-in", signInMigrations}, {"access", accessMigrations}, {"access-requests", requestMigrations}, {"identity-keys", keyMigrations}, {"links", linkMigrations}, {"accounts", accountMigrations}} {
 		if err := c.DB.Migrate(ctx, m.room, m.steps); err != nil {
 			return nil, fmt.Errorf("new identity: %w", err)
 		}
@@ -131,7 +134,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 	s.asked.sweep()
 	s.sessions.sweep()
 	s.pending.sweep()
-	return errors.Join(s.sweepPasswords(ctx), s.saveLastUsed(ctx), s.sweepKeys(ctx), s.dropSetupLinks(ctx), s.dropSignIns(ctx), s.dropLinks(ctx))
+	return errors.Join(s.endAccess(ctx), s.sweepPasswords(ctx), s.saveLastUsed(ctx), s.sweepKeys(ctx), s.dropSetupLinks(ctx), s.dropSignIns(ctx), s.dropLinks(ctx))
 }
 
 // Close ends what is done after the answer, and stores what Sweep would.

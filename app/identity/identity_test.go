@@ -172,6 +172,17 @@ func (h *house) owner(email string) Operator {
 	return o
 }
 
+// ownerOf makes an operator who owns tenants, too: as such alone none is open.
+func (h *house) ownerOf(email string, tenants ...string) Operator {
+	h.t.Helper()
+	o := h.owner(email)
+	for _, tenant := range tenants {
+		_, err := h.Grant(bg, Grant{Person: o.ID, Role: Owner, Scope: tenant})
+		must(h.t, err)
+	}
+	return o
+}
+
 // member makes a person who owns the tenants with these ids and nothing else.
 func (h *house) member(email string, tenants ...string) Operator {
 	h.t.Helper()

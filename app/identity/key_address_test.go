@@ -29,7 +29,7 @@ func TestKeyIsKeptToItsAddresses(t *testing.T) {
 
 func TestAddressesOfAKeyAreChecked(t *testing.T) {
 	h := newHouse(t)
-	h.owner("ada@example.com")
+	h.ownerOf("ada@example.com", acme.Tenant)
 	b := h.browser().signIn("ada@example.com")
 	for _, bad := range []string{`[]`, `["here"]`, `["0.0.0.0/0"]`, `["::/0"]`, `["192.0.2.1/33"]`, `["fe80::1%eth0"]`, `[""]`, `["::ffff:0.0.0.0/0"]`} {
 		b.want(422, "POST", keysPath, `{"name":"x","scope":"read","addresses":`+bad+`}`)

@@ -245,7 +245,7 @@ func TestLastUsedIsKept(t *testing.T) {
 
 func TestKeysOverREST(t *testing.T) {
 	h := newHouse(t)
-	h.owner("ada@example.com")
+	h.ownerOf("ada@example.com", acme.Tenant)
 	b := h.browser().signIn("ada@example.com")
 	made := decode[Key](t, b.want(201, "POST", keysPath, `{"name":"ci","scope":"write","collections":["a","b"],"expires":"30d"}`))
 	equal(t, "life", made.Expires.Sub(made.Created), 30*24*time.Hour)
@@ -267,7 +267,7 @@ func TestKeysOverREST(t *testing.T) {
 
 func TestKeyRequestsThatAreWrong(t *testing.T) {
 	h := newHouse(t)
-	h.owner("ada@example.com")
+	h.ownerOf("ada@example.com", acme.Tenant)
 	b := h.browser().signIn("ada@example.com")
 	for body, field := range map[string]string{
 		`{"scope":"read"}`:                                  "name",

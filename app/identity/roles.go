@@ -22,17 +22,18 @@ type Role struct {
 }
 
 // BuiltinRoles is the one table of the roles that are always there. Those of the
-// appliance reach into every tenant; its owner and admin reach the records too.
+// appliance reach into every tenant, but for its records and who may have them: that is
+// the tenant's own to give.
 func BuiltinRoles() []Role {
 	return []Role{
-		{Name: Owner, Where: api.OnAppliance, About: "Runs the appliance and may all on it.", Allow: all(onAppliance)},
+		{Name: Owner, Where: api.OnAppliance, About: "Runs the appliance; of tenants it sees sizes and health, no records.", Allow: all(onAppliance)},
 		{Name: "admin", Where: api.OnAppliance, About: "Runs tenants, targets and snapshots day by day.",
-			Allow: without(all(onAppliance), api.OperatorManage, api.CustodyManage, api.ReviewManage)},
+			Allow: without(all(onAppliance), api.OperatorManage, api.CustodyManage, api.ReviewManage, api.AccessDecide)},
 		{Name: "support", Where: api.OnAppliance, About: "Helps tenants: sees how they are, never their records.",
 			Allow: []api.Permission{api.TenantRead, api.MemberRead, api.SnapshotRead, api.TargetRead, api.OperationRead}},
 		{Name: "security", Where: api.OnAppliance, About: "Watches who may what and reads the logs.",
 			Allow: []api.Permission{api.OperatorRead, api.MemberRead, api.TenantRead,
-				api.SnapshotRead, api.TargetRead, api.AuditRead, api.OperationRead, api.DisposalRead, api.CustodyRead, api.DoctorRead, api.ReviewRead}},
+				api.SnapshotRead, api.TargetRead, api.AuditRead, api.OperationRead, api.DisposalRead, api.CustodyRead, api.DoctorRead, api.ReviewRead, api.AccessDecide}},
 		{Name: "auditor", Where: api.OnAppliance, About: "Reads what is kept as evidence and changes nothing.",
 			Allow: []api.Permission{api.OperatorRead, api.MemberRead, api.TenantRead, api.SnapshotRead,
 				api.TargetRead, api.AuditRead, api.OperationRead, api.DisposalRead, api.CustodyRead, api.DoctorRead, api.ReviewRead}},
@@ -54,8 +55,8 @@ func BuiltinRoles() []Role {
 	}
 }
 
-func onAppliance(api.Permission) bool { return true }
-func onTenant(p api.Permission) bool  { return !p.ApplianceOnly() }
+func onAppliance(p api.Permission) bool { return !p.Content() }
+func onTenant(p api.Permission) bool    { return !p.ApplianceOnly() }
 
 func all(of func(api.Permission) bool) []api.Permission {
 	return slices.DeleteFunc(api.Permissions(), func(p api.Permission) bool { return !of(p) })

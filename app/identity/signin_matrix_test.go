@@ -27,7 +27,7 @@ var signInMatrix = map[string]struct{ guest, stranger, member, owner int }{
 	"GET /api/v1/policies/sign-in":                  {401, 403, 403, 200},
 	"PUT /api/v1/policies/sign-in":                  {401, 403, 403, 200},
 	"GET /api/v1/tenants/{slug}/policies/sign-in":   {401, 403, 200, 200},
-	"PUT /api/v1/tenants/{slug}/policies/sign-in":   {401, 403, 200, 200},
+	"PUT /api/v1/tenants/{slug}/policies/sign-in":   {401, 403, 200, 403},
 	"POST /api/v1/people/{id}/lock":                 {401, 403, 403, 404},
 	"POST /api/v1/people/{id}/unlock":               {401, 403, 403, 404},
 	"DELETE /api/v1/people/{id}/factors":            {401, 403, 403, 404},

@@ -32,7 +32,9 @@ func TestSecondFactorIsAskedForByPolicy(t *testing.T) {
 
 func TestSecondFactorPolicyReachesRolesAndTenants(t *testing.T) {
 	h := newHouse(t)
-	h.owner("ada@example.com")
+	admin := Grant{Person: h.owner("ada@example.com").ID, Role: "admin", Scope: acme.Tenant}
+	_, err := h.Grant(bg, admin)
+	must(t, err)
 	h.member("mia@example.com", acme.Tenant)
 	ada, mia := h.browser().signIn("ada@example.com"), h.browser().signIn("mia@example.com")
 	const members, own = "/api/v1/tenants/acme/members", "/api/v1/tenants/acme/policies/sign-in"

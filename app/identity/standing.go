@@ -94,7 +94,7 @@ func (s *Service) hostGrant() heldGrant {
 // allows nothing.
 func (s *Service) effects(ctx context.Context, tx *sqlx.Tx, rows []grantRow) (held []heldGrant, err error) {
 	for _, r := range rows {
-		e, err := s.effectOf(ctx, tx, r.Scope, r.Role)
+		e, err := s.effectOfRow(ctx, tx, r)
 		if err != nil && api.AsProblem(err).Status >= 500 {
 			return nil, err
 		}
@@ -134,9 +134,10 @@ func (s *Service) actorStanding(ctx context.Context, a data.Actor) (standing, er
 func (st standing) tenantsOf(p api.Permission, now time.Time) (all bool, tenants []string) {
 	for _, g := range st.grants {
 		switch {
-		case !g.at(now) || !g.allow[p]:
-		case g.Scope == Appliance:
+		case !g.at(now) || !g.allow[p] || g.Glass && p.Content(): // a list's use is not recorded
+		case g.Scope == Appliance && !p.Content():
 			return true, nil
+		case g.Scope == Appliance:
 		case !slices.Contains(tenants, g.Scope) && !st.denies(p, g.Scope, now):
 			tenants = append(tenants, g.Scope)
 		}
@@ -159,25 +160,31 @@ func (st standing) denies(p api.Permission, tenant string, now time.Time) bool {
 	return false
 }
 
-// allows decides in one scope. glass is true when only grants whose use is recorded
-// allow it.
-func (st standing) allows(p api.Permission, scope string, now time.Time) (ok, glass bool) {
+// reaches says whether a grant is one for the scope: a role of the appliance is in every
+// tenant, but for what is about its records.
+func (g heldGrant) reaches(scope string, p api.Permission) bool {
+	return g.Scope == scope || g.Scope == Appliance && !p.Content()
+}
+
+// allows decides in one scope. by is the grant that allows it; it is a glass one, whose
+// use is recorded, only when no other does.
+func (st standing) allows(p api.Permission, scope string, now time.Time) (ok bool, by Grant) {
 	for _, g := range st.grants {
-		if g.allow[p] && (g.Scope == Appliance || g.Scope == scope) && g.at(now) {
-			ok, glass = true, g.Glass
-			if !glass {
+		if g.allow[p] && g.reaches(scope, p) && g.at(now) {
+			if ok, by = true, g.Grant; !g.Glass {
 				break
 			}
 		}
 	}
-	return ok && !st.denies(p, scope, now), glass
+	return ok && !st.denies(p, scope, now), by
 }
 
-// within is all that the standing allows in one scope.
+// within is all that the standing allows in one scope and that can be handed on: what is
+// there by breaking glass cannot.
 func (st standing) within(scope string, now time.Time) permissions {
 	set := permissions{}
 	for _, p := range api.Permissions() {
-		if ok, _ := st.allows(p, scope, now); ok {
+		if ok, by := st.allows(p, scope, now); ok && !by.Glass {
 			set[p] = true
 		}
 	}

@@ -53,7 +53,7 @@ type Tenants interface {
 	Find(ctx context.Context, slug, environment string) (id data.StoreID, closed, err error)
 	// Adopt makes a tenant whose store install fills; nothing of it stays when
 	// install fails.
-	Adopt(ctx context.Context, slug, name string, install func(context.Context, data.StoreID) error) error
+	Adopt(ctx context.Context, slug, name string, from data.StoreID, install func(context.Context, data.StoreID) error) error
 }
 
 // Ledger keeps restores from bringing back what was destroyed or erased.

@@ -111,6 +111,11 @@ func (s *Service) accept(ctx context.Context, slug, environment string, o Order)
 	if r, err = s.readable(ctx, slug, environment); err != nil {
 		return r, at, err
 	}
+	if len(o.Collections) > 0 { // records are chosen: that is changing them
+		if err := s.config.Access.Authorize(ctx, data.ActorFrom(ctx), api.DataWrite, api.StoreScope(r.id)); err != nil {
+			return r, at, err
+		}
+	}
 	if o.As == "" {
 		return r, at, s.acceptLiving(ctx, r, o)
 	}
@@ -193,6 +198,7 @@ func (s *Service) sources(ctx context.Context, j *job) ([]targetRow, error) {
 // running is what the operation of a restore does.
 func (s *Service) running(j *job) func(context.Context, *api.Progress) (any, error) {
 	return func(ctx context.Context, p *api.Progress) (any, error) {
+		ctx = store.OnDuty(ctx) // accept has asked who may; nobody is shown a record
 		if err := s.setOperation(ctx, j.row.ID, p.ID()); err != nil {
 			return nil, err
 		}
@@ -392,7 +398,7 @@ func (b *building) amend(ctx context.Context, st *store.Store) (err error) {
 // adopt makes a tenant of the chain. The ledger knows of it before it has a record, so
 // that an erasure in the source misses neither of them.
 func (s *Service) adopt(ctx context.Context, j *job, b *building) error {
-	err := s.config.Tenants.Adopt(ctx, j.order.As, "", func(ctx context.Context, fresh data.StoreID) error {
+	err := s.config.Tenants.Adopt(ctx, j.order.As, "", j.ref.id, func(ctx context.Context, fresh data.StoreID) error {
 		b.look = b.count
 		install := func() error { return s.config.Stores.Install(ctx, fresh, b.build) }
 		if s.config.Ledger == nil {

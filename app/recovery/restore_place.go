@@ -182,6 +182,7 @@ func (s *Service) Undo(ctx context.Context, slug, environment, id string) (api.O
 }
 
 func (s *Service) undo(ctx context.Context, r ref, restore string) (any, error) {
+	ctx = store.OnDuty(ctx)
 	result, err := s.revert(context.WithoutCancel(ctx), r, restore)
 	state := restoreUndone
 	if err != nil && s.config.Stores.Kept(r.id) {

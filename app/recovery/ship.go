@@ -10,6 +10,7 @@ import (
 	"holdfast/app/api"
 	"holdfast/backup/chain"
 	"holdfast/data"
+	"holdfast/data/store"
 )
 
 // ref is a store as a request names it.
@@ -238,7 +239,7 @@ func (s *Service) shipStore(ctx context.Context, c *chain.Chain, id data.StoreID
 	if err != nil {
 		return chain.Result{}, errors.Join(err, errSource)
 	}
-	r, err := c.Ship(ctx, settledPages(st, t.ID), st.Files(), at)
+	r, err := c.Ship(store.OnDuty(ctx), settledPages(st, t.ID), st.Files(), at)
 	if err == nil {
 		st.ShippedTo(t.ID, label(t.ID, r.Epoch, r.Sequence))
 	} else if errors.Is(context.Cause(ctx), errClosing) {

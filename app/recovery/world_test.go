@@ -179,7 +179,7 @@ func (d directory) Find(_ context.Context, slug, environment string) (data.Store
 	return e.id, e.closed, nil
 }
 
-func (d directory) Adopt(ctx context.Context, slug, _ string, install func(context.Context, data.StoreID) error) error {
+func (d directory) Adopt(ctx context.Context, slug, _ string, _ data.StoreID, install func(context.Context, data.StoreID) error) error {
 	return d.make(ctx, slug, install)
 }
 

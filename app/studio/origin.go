@@ -1,6 +1,8 @@
 package studio
 
 import (
+	"context"
+	"errors"
 	"io/fs"
 	"net/http"
 	"strings"
@@ -54,6 +56,11 @@ func dashboard(st *store.Store, w http.ResponseWriter, r *http.Request) { st.Stu
 
 // pass holds the store open while one request runs.
 func (s *Service) pass(w http.ResponseWriter, r *http.Request, id data.StoreID, serve func(*store.Store, http.ResponseWriter, *http.Request)) error {
+	if actor, ok := s.config.Pool.StudioActor(r, id); ok {
+		if err := s.still(r.Context(), actor, id); err != nil {
+			return err
+		}
+	}
 	st, err := s.config.Pool.Acquire(r.Context(), id)
 	if err != nil {
 		return err
@@ -61,6 +68,16 @@ func (s *Service) pass(w http.ResponseWriter, r *http.Request, id data.StoreID, 
 	defer st.Release()
 	serve(st, w, r)
 	return nil
+}
+
+// still asks whether somebody may yet: what was given may have ended since. The answer
+// is a 401, with which the dashboard signs out.
+func (s *Service) still(ctx context.Context, actor data.Actor, id data.StoreID) error {
+	err := s.config.Access.Authorize(ctx, actor, api.StudioOpen, api.StoreScope(id))
+	if errors.Is(err, api.ErrForbidden) {
+		return api.Errorf(http.StatusUnauthorized, "ended", "You may not open this store's studio any more.").Because(err)
+	}
+	return err
 }
 
 // token is what the opening page gets for its code.
@@ -76,7 +93,7 @@ func (s *Service) exchange(w http.ResponseWriter, r *http.Request, id data.Store
 	if err := api.Read(r, &in); err != nil {
 		return err
 	}
-	actor, ok := s.redeem(strings.TrimSpace(in.Code), id)
+	l, ok := s.redeem(strings.TrimSpace(in.Code), id)
 	if !ok {
 		return api.Errorf(http.StatusForbidden, "link-used", "This link was used already or is older than a minute. Open the studio from the console again.")
 	}
@@ -85,7 +102,11 @@ func (s *Service) exchange(w http.ResponseWriter, r *http.Request, id data.Store
 		return err
 	}
 	defer st.Release()
-	t, err := st.StudioToken(data.WithActor(r.Context(), actor), actor)
+	ctx := store.WithWarrant(data.WithActor(r.Context(), l.actor), l.warrant)
+	if err := s.still(ctx, l.actor, id); err != nil {
+		return err
+	}
+	t, err := st.StudioToken(ctx, l.actor)
 	if err != nil {
 		return err
 	}

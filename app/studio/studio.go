@@ -39,6 +39,7 @@ type Config struct {
 	Pool     *store.Pool
 	Recorder api.Recorder
 	Clock    func() time.Time
+	Access   api.Authorizer // asked at each request of an open studio
 	// URL of the studio of a tenant's environment, without a trailing slash.
 	URL func(slug, environment string) string
 }
@@ -52,14 +53,15 @@ type Service struct {
 
 // link is a promise that whoever brings its code may act as the actor.
 type link struct {
-	store data.StoreID
-	actor data.Actor
-	until time.Time
+	store   data.StoreID
+	actor   data.Actor
+	warrant store.Warrant // of who asked for it
+	until   time.Time
 }
 
 // New checks the configuration.
 func New(c Config) (*Service, error) {
-	if c.Tenants == nil || c.Pool == nil || c.Recorder == nil || c.Clock == nil || c.URL == nil {
+	if c.Tenants == nil || c.Pool == nil || c.Recorder == nil || c.Clock == nil || c.Access == nil || c.URL == nil {
 		return nil, errors.New("new studio: every field of its configuration is required")
 	}
 	return &Service{config: c, links: map[[32]byte]link{}}, nil
@@ -96,7 +98,7 @@ func (s *Service) open(w http.ResponseWriter, r *http.Request) error {
 	if err := s.config.Recorder.Record(ctx, event); err != nil {
 		return err
 	}
-	code, err := s.issue(link{store: id, actor: data.ActorFrom(ctx)})
+	code, err := s.issue(link{store: id, actor: data.ActorFrom(ctx), warrant: store.WarrantFrom(ctx)})
 	if err != nil {
 		return err
 	}
@@ -123,14 +125,14 @@ func (s *Service) issue(l link) (code string, err error) {
 }
 
 // redeem takes a link away: it works once.
-func (s *Service) redeem(code string, id data.StoreID) (data.Actor, bool) {
+func (s *Service) redeem(code string, id data.StoreID) (link, bool) {
 	hash := sha256.Sum256([]byte(code))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l, ok := s.links[hash]
 	delete(s.links, hash)
 	if !ok || l.store != id || s.config.Clock().After(l.until) {
-		return data.Actor{}, false
+		return link{}, false
 	}
-	return l.actor, true
+	return l, true
 }

@@ -27,17 +27,33 @@ type filler func(context.Context, data.StoreID) error
 // Create makes a tenant with its prod environment: row, keys, store, audit entry,
 // or nothing of them. data.ErrExists for a slug in use; a 422 for a bad one. A
 // creation that a crash cut short is taken up by the next one of that slug.
+// Who makes it becomes its owner.
 func (s *Service) Create(ctx context.Context, slug, name string) (Tenant, error) {
-	return s.create(ctx, slug, name, false, s.config.Pool.Create, "tenant.create")
+	return s.CreateFor(ctx, slug, name, "")
+}
+
+// CreateFor is Create for somebody else, who becomes the owner: the person of the
+// e-mail address. A 422 without such an account.
+func (s *Service) CreateFor(ctx context.Context, slug, name, owner string) (Tenant, error) {
+	return s.create(ctx, slug, name, creation{fill: s.config.Pool.Create, action: "tenant.create", founding: Founding{Owner: owner}})
 }
 
 // Adopt makes a tenant whose store is filled by install, as a restore does: it is
-// called when the keys are there, and must leave no store behind when it fails.
-func (s *Service) Adopt(ctx context.Context, slug, name string, install func(context.Context, data.StoreID) error) (Tenant, error) {
-	return s.create(ctx, slug, name, true, install, "tenant.adopt")
+// called when the keys are there, and must leave no store behind when it fails. It is a
+// copy of the tenant with the id from, and gets that one's people.
+func (s *Service) Adopt(ctx context.Context, slug, name, from string, install func(context.Context, data.StoreID) error) (Tenant, error) {
+	return s.create(ctx, slug, name, creation{adopted: true, fill: install, action: "tenant.adopt", founding: Founding{From: from}})
 }
 
-func (s *Service) create(ctx context.Context, slug, name string, adopted bool, fill filler, action string) (Tenant, error) {
+// creation is how a tenant is made.
+type creation struct {
+	adopted  bool
+	fill     filler
+	action   string
+	founding Founding
+}
+
+func (s *Service) create(ctx context.Context, slug, name string, c creation) (Tenant, error) {
 	if err := checkSlug(slug); err != nil {
 		return Tenant{}, err
 	}
@@ -51,11 +67,11 @@ func (s *Service) create(ctx context.Context, slug, name string, adopted bool, f
 	}
 	defer release()
 	defer s.found.forget(slug)
-	r, err := s.reserve(ctx, slug, name, adopted)
+	r, err := s.reserve(ctx, slug, name, c.adopted)
 	if err != nil {
 		return Tenant{}, err
 	}
-	if err := s.bringUp(ctx, r, fill, action); err != nil {
+	if err := s.bringUp(ctx, r, c); err != nil {
 		return Tenant{}, errors.Join(fmt.Errorf("create tenant %s: %w", slug, err), s.abandon(ctx, r))
 	}
 	s.found.forget(slug)
@@ -93,9 +109,9 @@ func (s *Service) taken(r row) error {
 
 func (s *Service) insert(ctx context.Context, tx *sqlx.Tx, slug, name string, adopted bool) (row, error) {
 	now := millis(s.now())
-	r := row{ID: system.NewID(), Slug: slug, Name: name, State: creating, Adopted: adopted, Created: now}
+	r := row{ID: system.NewID(), Slug: slug, Name: name, State: creating, Adopted: adopted, Created: now, CreatedBy: data.ActorFrom(ctx).String()}
 	_, err := tx.ExecContext(ctx, `INSERT INTO tenants (id, slug, name, state, adopted, created, created_by, changed)
-		VALUES (?, ?, ?, 'creating', ?, ?, ?, ?)`, r.ID, slug, name, adopted, now, data.ActorFrom(ctx).String(), now)
+		VALUES (?, ?, ?, 'creating', ?, ?, ?, ?)`, r.ID, slug, name, adopted, now, r.CreatedBy, now)
 	if err != nil {
 		return r, fmt.Errorf("insert tenant: %w", err)
 	}
@@ -113,12 +129,16 @@ func insertEnvironment(ctx context.Context, tx *sqlx.Tx, e environmentRow) error
 
 // bringUp makes keys and store of a tenant in state creating, records it, and
 // only then opens it to the world.
-func (s *Service) bringUp(ctx context.Context, r row, fill filler, action string) error {
-	id := r.store(data.Prod)
-	if err := s.build(ctx, id, fill); err != nil {
+func (s *Service) bringUp(ctx context.Context, r row, c creation) error {
+	if c.founding.Tenant = r.ID; s.config.Founded != nil {
+		if err := s.config.Founded(ctx, c.founding); err != nil {
+			return err
+		}
+	}
+	if err := s.build(ctx, r.store(data.Prod), c.fill); err != nil {
 		return err
 	}
-	event := api.Event{Action: action, Target: r.Slug, Outcome: api.OK, Detail: map[string]string{"id": r.ID, "name": r.Name}}
+	event := api.Event{Action: c.action, Target: r.Slug, Outcome: api.OK, Detail: map[string]string{"id": r.ID, "name": r.Name}}
 	if err := s.config.Recorder.Record(ctx, event); err != nil {
 		return err
 	}

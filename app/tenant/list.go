@@ -200,3 +200,14 @@ func (s *Service) shown(r row) Tenant {
 func (s *Service) shownEnvironment(r row, e environmentRow) Environment {
 	return Environment{Name: e.Name, URL: s.config.URL(r.Slug, e.Name), State: r.State, Created: timeOf(e.Created)}
 }
+
+// IDs are those of all tenants that are there or can be brought back.
+func (s *Service) IDs(ctx context.Context) (ids []string, err error) {
+	err = s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return tx.SelectContext(ctx, &ids, `SELECT id FROM tenants WHERE state IN ('live', 'parked') ORDER BY id`)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list tenants: %w", err)
+	}
+	return ids, nil
+}

@@ -49,7 +49,8 @@ func (s *Service) finish(ctx context.Context, r row) error {
 	if r.Adopted {
 		return s.abandon(ctx, r) // what filled it is gone
 	}
-	if err := s.bringUp(ctx, r, s.config.Pool.Create, "tenant.create"); err != nil {
+	ctx = data.WithActor(ctx, data.ParseActor(r.CreatedBy))
+	if err := s.bringUp(ctx, r, creation{fill: s.config.Pool.Create, action: "tenant.create", founding: Founding{Again: true}}); err != nil {
 		return errors.Join(err, s.abandon(ctx, r))
 	}
 	return nil

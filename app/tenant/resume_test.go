@@ -132,12 +132,12 @@ func TestHalfDoneStepsAreEnded(t *testing.T) {
 func TestAdopt(t *testing.T) {
 	w := newWorld(t)
 	broken := errors.New("the chain is broken")
-	_, err := w.Adopt(t.Context(), "again", "", func(context.Context, data.StoreID) error { return broken })
+	_, err := w.Adopt(t.Context(), "again", "", "", func(context.Context, data.StoreID) error { return broken })
 	wantErr(t, err, broken)
 	_, err = w.Get(t.Context(), "again")
 	wantErr(t, err, data.ErrNotFound)
 	var filled data.StoreID
-	made, err := w.Adopt(t.Context(), "again", "Again", func(ctx context.Context, id data.StoreID) error {
+	made, err := w.Adopt(t.Context(), "again", "Again", "", func(ctx context.Context, id data.StoreID) error {
 		filled = id
 		if _, err := w.Create(ctx, "again", ""); !errors.Is(err, data.ErrBusy) {
 			t.Errorf("the slug is free meanwhile: %v", err)

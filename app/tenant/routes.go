@@ -16,6 +16,8 @@ func (s *Service) Routes() []api.Route {
 type NewTenant struct {
 	Slug string `json:"slug" doc:"a-z, 0-9 and -, at most 40; names the tenant's host"`
 	Name string `json:"name,omitempty" doc:"for people; the slug where it is not given"`
+	// Owner is somebody who has an account.
+	Owner string `json:"owner,omitempty" doc:"e-mail address of its first owner, who has an account; who creates it where it is not given"`
 }
 
 // NewEnvironment is the body of an environment's creation.
@@ -95,7 +97,7 @@ func (s *Service) serveCreate(w http.ResponseWriter, r *http.Request) error {
 	if err := api.Read(r, &n); err != nil {
 		return err
 	}
-	t, err := s.Create(r.Context(), n.Slug, n.Name)
+	t, err := s.CreateFor(r.Context(), n.Slug, n.Name, n.Owner)
 	if err != nil {
 		return err
 	}

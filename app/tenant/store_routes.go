@@ -61,10 +61,11 @@ func (s *Service) storeRoutes() []api.Route {
 	return routes
 }
 
-// storeScope asks within the tenant, whatever its state.
+// storeScope asks within the tenant, as long as there is anything of it and so anybody
+// who may.
 func (s *Service) storeScope(r *http.Request) api.Scope {
 	ref, err := s.Find(r.Context(), r.PathValue("slug"), r.PathValue("env"))
-	if err != nil {
+	if err != nil || ref.State == Destroyed {
 		return api.Scope{}
 	}
 	return api.StoreScope(ref.Store)

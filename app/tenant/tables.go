@@ -59,7 +59,7 @@ CREATE INDEX tenants_name ON tenants (name COLLATE NOCASE, slug, state);
 DROP INDEX tenants_created;
 CREATE INDEX tenants_created ON tenants (created, slug, state, name);`}}
 
-const columns = `id, slug, name, state, settled, adopted, created, parked_until, deleted_by, deleted`
+const columns = `id, slug, name, state, settled, adopted, created, created_by, parked_until, deleted_by, deleted`
 
 type row struct {
 	ID          string `db:"id"`
@@ -69,6 +69,7 @@ type row struct {
 	Settled     bool   `db:"settled"`
 	Adopted     bool   `db:"adopted"`
 	Created     int64  `db:"created"`
+	CreatedBy   string `db:"created_by"`
 	ParkedUntil int64  `db:"parked_until"`
 	DeletedBy   string `db:"deleted_by"`
 	Deleted     int64  `db:"deleted"`

@@ -55,6 +55,9 @@ type Config struct {
 	// CatchUp lets the audit log follow a store's last changes before its keys are
 	// parked or destroyed; may be nil.
 	CatchUp func(ctx context.Context, id data.StoreID) error
+	// Founded gives a tenant that is being made its people, or nobody could reach its
+	// records; may be nil. New may call it.
+	Founded func(ctx context.Context, f Founding) error
 	// Disposal writes destructions down and certifies them; nil: they are in the audit
 	// log alone.
 	Disposal Disposal
@@ -62,6 +65,14 @@ type Config struct {
 
 	Clock  func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: discarded
+}
+
+// Founding is a tenant that is being made.
+type Founding struct {
+	Tenant string // its id
+	Owner  string // e-mail address of its first owner; empty: who makes it
+	From   string // id of the tenant that it is a copy of, whose people it gets; empty: of none
+	Again  bool   // a crash cut the making short, perhaps after its people were given
 }
 
 // Service is the capability. It is safe for concurrent use.

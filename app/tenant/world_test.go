@@ -24,15 +24,17 @@ import (
 // world is a tenant room over the real ground.
 type world struct {
 	*Service
-	t     testing.TB
-	dir   string
-	root  keys.Root
-	ring  *keys.Ring
-	db    *system.DB
-	pool  *store.Pool
-	ops   *api.Operations
-	log   *recorder
-	clock *clock
+	t    testing.TB
+	dir  string
+	root keys.Root
+	ring *keys.Ring
+	db   *system.DB
+	pool *store.Pool
+
+	warden *store.Warden
+	ops    *api.Operations
+	log    *recorder
+	clock  *clock
 
 	followed []data.StoreID // by CatchUp
 	disposal Disposal       // nil in most tests
@@ -84,13 +86,22 @@ func (r *recorder) actions() (out []string) {
 }
 
 // access lets persons named owner do all, and others only where their id says.
-type access struct{}
+type access struct{ *world }
 
 func (access) Authorize(_ context.Context, a data.Actor, _ api.Permission, s api.Scope) error {
 	if a.ID == "owner" || a.Kind == data.System || s.Tenant == api.AnyTenant || s.Tenant == a.ID && a.ID != "" {
 		return nil
 	}
 	return api.ErrForbidden
+}
+
+// Warrant opens the store of the scope, as far as the permission goes.
+func (x access) Warrant(ctx context.Context, a data.Actor, p api.Permission, s api.Scope) (context.Context, error) {
+	if err := x.Authorize(ctx, a, p, s); err != nil || s.Store == "" {
+		return ctx, err
+	}
+	id, err := data.ParseStoreID(s.Store)
+	return x.warden.Issue(ctx, store.Warrant{Store: id, Actor: a, Level: store.Manage}), err
 }
 
 func (access) Reach(_ context.Context, a data.Actor, _ api.Permission) (api.Reach, error) {
@@ -140,12 +151,14 @@ func (w *world) open() {
 	w.must(err)
 	w.pool, err = store.New(store.Config{Dir: w.stores(), Keys: storeKeys{w.ring}})
 	w.must(err)
+	w.warden, err = w.pool.Warden()
+	w.must(err)
 	w.ops, err = api.NewOperations(w.t.Context(), api.OperationsConfig{DB: w.db})
 	w.must(err)
 	staging, err := cryptfs.OpenFiles(filepath.Join(w.dir, "staging"), "staging", w.ring.Source(keys.System, keys.Files))
 	w.must(err)
 	w.Service, err = New(w.t.Context(), Config{
-		DB: w.db, Ring: w.ring, Pool: w.pool, Recorder: w.log, Operations: w.ops, Access: access{},
+		DB: w.db, Ring: w.ring, Pool: w.pool, Recorder: w.log, Operations: w.ops, Access: access{w},
 		Staging: staging, StoresDir: w.stores(), Clock: w.clock.now, Disposal: w.disposal,
 		URL:     func(slug, env string) string { return "http://" + slug + "." + env },
 		CatchUp: func(_ context.Context, id data.StoreID) error { w.followed = append(w.followed, id); return nil },
@@ -186,7 +199,7 @@ func wantStatus(t testing.TB, err error, status int) {
 // call asks the room's routes through the real router.
 func (w *world) call(actor, method, path, body string) *httptest.ResponseRecorder {
 	w.t.Helper()
-	rt, err := api.NewRouter(api.Config{Authorizer: access{}, Assurer: trusting{}, Recorder: w.log, Authenticate: func(*http.Request) (data.Actor, error) {
+	rt, err := api.NewRouter(api.Config{Authorizer: access{w}, Assurer: trusting{}, Recorder: w.log, Authenticate: func(*http.Request) (data.Actor, error) {
 		return data.Actor{Kind: data.Person, ID: actor}, nil
 	}})
 	w.must(err)

@@ -58,6 +58,9 @@ func (s *Store) describe(ctx context.Context, c *core.Collection) (Collection, e
 // created and updated that it always has. It answers data.ErrExists for a name
 // that is taken, and ErrInvalid for what PocketBase's rules refuse.
 func (s *Store) CreateCollection(ctx context.Context, name string, fields []Field) error {
+	if err := s.admitted(ctx, Change, Use{What: "create collection", Name: name}); err != nil {
+		return err
+	}
 	if reach, limited := ctx.Value(reachKey{}).(Reach); limited && (reach.Scope < Admin || reach.Collections != nil) {
 		return fmt.Errorf("collection %s of %s: %w", name, s.id, ErrReach)
 	}
@@ -104,11 +107,17 @@ func newField(f Field) (core.Field, error) {
 // PocketBase shows it to a superuser. Passwords and token keys are left out. The
 // map is fn's to keep.
 func (s *Store) Export(ctx context.Context, collection string, fn func(record map[string]any) error) error {
+	if err := s.admitted(ctx, See, Use{What: "export", Name: collection}); err != nil {
+		return err
+	}
 	c, err := s.findCollection(ctx, collection, Read)
 	if err != nil {
 		return err
 	}
 	for last := ""; ; {
+		if err := s.lasting(ctx); err != nil {
+			return err
+		}
 		records, err := s.page(ctx, c, last)
 		if err != nil {
 			return fmt.Errorf("export %s of %s: %w", c.Name, s.id, err)

@@ -32,6 +32,9 @@ var errTooMany = fmt.Errorf("%w: more than %d records", ErrInvalid, MaxErasure)
 // for a bad filter, a view, one of PocketBase's own collections, too many records,
 // or a record that another one cannot be without.
 func (s *Store) Select(ctx context.Context, collection, id, filter string) ([]RecordRef, error) {
+	if err := s.admitted(ctx, Change, Use{What: "select", Name: collection, Query: filter}); err != nil {
+		return nil, err
+	}
 	c, err := s.findCollection(ctx, collection, Write)
 	if err != nil {
 		return nil, err
@@ -156,6 +159,9 @@ func orphans(out, found []*core.Record, f *core.RelationField, target string, go
 // IDs calls fn with the id of each record of a collection, in order. A collection
 // that is not there has none.
 func (s *Store) IDs(ctx context.Context, collection string, fn func(id string) error) error {
+	if err := s.admitted(ctx, See, Use{What: "ids", Name: collection}); err != nil {
+		return err
+	}
 	c, err := s.app.FindCachedCollectionByNameOrId(collection)
 	if err != nil || c.IsView() {
 		return nil //nolint:nilerr // it has no records
@@ -185,6 +191,9 @@ func (s *Store) IDs(ctx context.Context, collection string, fn func(id string) e
 // took. Records that are not there are no error; a record that others refer to goes
 // all the same. It gives how many there were.
 func (s *Store) Erase(ctx context.Context, refs []RecordRef) (n int, err error) {
+	if err := s.admitted(ctx, Change, Use{What: "erase"}); err != nil {
+		return 0, err
+	}
 	ctx = context.WithoutCancel(ctx) // half an erasure is worse than a client that left
 	for len(refs) > 0 {
 		batch := refs[:min(len(refs), importBatch)]

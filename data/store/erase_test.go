@@ -35,7 +35,7 @@ func TestEraseTakesWhatGoesWithARecord(t *testing.T) {
 	if err != nil || len(refs) != 2 || !slices.Contains(refs, item) || !slices.Contains(refs, note) {
 		t.Fatalf("select: %v %v", refs, err)
 	}
-	if n, err := s.Erase(data.WithActor(t.Context(), data.Actor{Kind: data.Person, ID: "p"}), refs); n == 0 || err != nil {
+	if n, err := s.Erase(OnDuty(data.WithActor(t.Context(), data.Actor{Kind: data.Person, ID: "p"})), refs); n == 0 || err != nil {
 		t.Fatalf("erase: %d %v", n, err)
 	}
 	var left []string

@@ -150,8 +150,16 @@ var _ data.FileTree = (*lazyFiles)(nil)
 
 func (l *lazyFiles) tree() (*cryptfs.Files, error) { return l.s.pool.filesOf(l.s.seat) }
 
+// treeFor is tree for who may have the files.
+func (l *lazyFiles) treeFor(ctx context.Context, need Level, what, name string) (*cryptfs.Files, error) {
+	if err := l.s.admitted(ctx, need, Use{What: what, Name: name}); err != nil {
+		return nil, err
+	}
+	return l.tree()
+}
+
 func (l *lazyFiles) List(ctx context.Context, prefix, after string, limit int) ([]data.FileInfo, error) {
-	f, err := l.tree()
+	f, err := l.treeFor(ctx, See, "list files", prefix)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +176,7 @@ func (l *lazyFiles) Touched(since string) (names []string, mark string, known bo
 }
 
 func (l *lazyFiles) Open(ctx context.Context, name string) (io.ReadSeekCloser, data.FileInfo, error) {
-	f, err := l.tree()
+	f, err := l.treeFor(ctx, See, "read file", name)
 	if err != nil {
 		return nil, data.FileInfo{}, err
 	}
@@ -176,7 +184,7 @@ func (l *lazyFiles) Open(ctx context.Context, name string) (io.ReadSeekCloser, d
 }
 
 func (l *lazyFiles) Put(ctx context.Context, info data.FileInfo, r io.Reader) (data.FileInfo, error) {
-	f, err := l.tree()
+	f, err := l.treeFor(ctx, Change, "write file", info.Name)
 	if err != nil {
 		return info, err
 	}
@@ -184,7 +192,7 @@ func (l *lazyFiles) Put(ctx context.Context, info data.FileInfo, r io.Reader) (d
 }
 
 func (l *lazyFiles) Delete(ctx context.Context, name string) error {
-	f, err := l.tree()
+	f, err := l.treeFor(ctx, Change, "delete file", name)
 	if err != nil {
 		return err
 	}

@@ -69,6 +69,9 @@ type importer struct {
 // after each batch and may be nil. When ctx ends, the batches done so far stay.
 func (s *Store) Import(ctx context.Context, collection string, o ImportOptions,
 	rows func() (row map[string]any, line int, err error), report func(ImportProgress)) (ImportResult, error) {
+	if err := s.admitted(ctx, Change, Use{What: "import", Name: collection}); err != nil {
+		return ImportResult{}, err
+	}
 	c, err := s.findCollection(ctx, collection, Write)
 	if err != nil {
 		return ImportResult{}, err

@@ -2,6 +2,7 @@ package store
 
 import (
 	"crypto/sha256"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -22,10 +23,11 @@ type issued struct {
 
 type issue struct {
 	store data.StoreID
+	actor data.Actor
 	until time.Time
 }
 
-func (i *issued) add(token string, id data.StoreID, now time.Time) {
+func (i *issued) add(token string, made issue, now time.Time) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.tokens == nil {
@@ -36,14 +38,30 @@ func (i *issued) add(token string, id data.StoreID, now time.Time) {
 			delete(i.tokens, hash)
 		}
 	}
-	i.tokens[sha256.Sum256([]byte(token))] = issue{id, now.Add(studioTokenLife)}
+	i.tokens[sha256.Sum256([]byte(token))] = made
 }
 
-func (i *issued) has(token string, id data.StoreID, now time.Time) bool {
+func (i *issued) find(token string, id data.StoreID, now time.Time) (issue, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	t, ok := i.tokens[sha256.Sum256([]byte(token))]
-	return ok && t.store == id && now.Before(t.until)
+	return t, ok && t.store == id && now.Before(t.until)
+}
+
+// StudioActor tells for whom a request's studio token was made, so that it can be asked
+// each time whether that one still may. False for another token, or none.
+func (p *Pool) StudioActor(r *http.Request, id data.StoreID) (data.Actor, bool) {
+	found, ok := p.issued.find(bearer(r), id, p.config.Clock())
+	return found.actor, ok
+}
+
+// bearer is the token of a request's header, with or without the word before it.
+func bearer(r *http.Request) string {
+	token := r.Header.Get("Authorization")
+	if len(token) > 7 && strings.EqualFold(token[:7], "bearer ") {
+		return token[7:]
+	}
+	return token
 }
 
 // checkSuperuser runs after PocketBase has authenticated: of all superuser tokens
@@ -52,11 +70,7 @@ func (s *Store) checkSuperuser(e *core.RequestEvent) error {
 	if e.Auth == nil || !e.Auth.IsSuperuser() || reachFrom(e.Request.Context()).Scope != Public {
 		return e.Next()
 	}
-	token := e.Request.Header.Get("Authorization")
-	if len(token) > 7 && strings.EqualFold(token[:7], "bearer ") {
-		token = token[7:]
-	}
-	if !s.pool.issued.has(token, s.id, s.pool.config.Clock()) {
+	if _, ok := s.pool.issued.find(bearer(e.Request), s.id, s.pool.config.Clock()); !ok {
 		return router.NewUnauthorizedError("This token is not one of an open studio. Open the studio from the console again.", nil)
 	}
 	return e.Next()

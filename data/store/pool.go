@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"holdfast/data"
@@ -23,6 +24,7 @@ type Pool struct {
 	spooled  bodyBudget // uploads under way, on disk
 	issued   issued
 	users    *users.Shared // sign-ins of tenants' users that are under way
+	warden   atomic.Pointer[Warden]
 
 	label  string   // of the stores' file hosts in this process
 	secret [32]byte // that their passes are made of

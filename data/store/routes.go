@@ -1,8 +1,10 @@
 package store
 
 import (
+	"errors"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/pocketbase/pocketbase/apis"
@@ -10,6 +12,7 @@ import (
 	"github.com/pocketbase/pocketbase/tools/hook"
 	"github.com/pocketbase/pocketbase/tools/router"
 
+	"holdfast/data"
 	"holdfast/data/store/users"
 )
 
@@ -112,6 +115,9 @@ func (s *Store) gate(e *core.RequestEvent) error {
 	if err := admit(reach, need); err != nil {
 		return err
 	}
+	if err := s.warranted(e, max(need, reach.Scope)); err != nil {
+		return err
+	}
 	if err := s.guardSuperusers(e); err != nil {
 		return err
 	}
@@ -146,6 +152,28 @@ func admit(reach Reach, need Scope) error {
 		return router.NewForbiddenError("The API key's scope does not cover this request.", ErrReach)
 	}
 	return nil
+}
+
+// warranted asks those for their warrant who are neither a tenant's user nor a guest
+// under the API's rules.
+func (s *Store) warranted(e *core.RequestEvent, need Scope) error {
+	ctx := e.Request.Context()
+	byRules := reachFrom(ctx).Scope == Public
+	if kind := data.ActorFrom(ctx).Kind; byRules && (kind == data.Guest || kind == data.User) {
+		return nil
+	}
+	q := e.Request.URL.Query()
+	asked := url.Values{}
+	for _, name := range []string{"filter", "sort"} {
+		if q.Get(name) != "" {
+			asked.Set(name, q.Get(name))
+		}
+	}
+	err := s.admitted(ctx, levelOf(need), Use{What: e.Request.Pattern, Name: e.Request.PathValue("collection"), Query: asked.Encode()})
+	if errors.Is(err, ErrWarrant) {
+		return router.NewForbiddenError("Nobody has given you the records of this store.", err)
+	}
+	return err
 }
 
 // guardSuperusers shuts the ways into _superusers: its records are shadows of

@@ -271,7 +271,7 @@ func TestImportAndExport(t *testing.T) {
 		{"title": "c", "kind": "z"},
 		{"title": "d", "kind": "b", "created": "2020-01-02 03:04:05.000Z"},
 	}
-	ctx := data.WithActor(t.Context(), data.Actor{Kind: data.Person, ID: "p1"})
+	ctx := OnDuty(data.WithActor(t.Context(), data.Actor{Kind: data.Person, ID: "p1"}))
 	_, at := feed(t, s, data.Position{})
 	n := 0
 	result, err := s.Import(ctx, "items", ImportOptions{}, func() (map[string]any, int, error) {

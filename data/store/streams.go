@@ -45,6 +45,9 @@ func (s *Store) subscribe(e *core.RealtimeSubscribeRequestEvent) error {
 		}
 		e.Client.Set(clientReach, reach)
 		e.Client.Set(clientActor, actor)
+	} else if studio, ok := s.pool.issued.find(bearer(e.Request), s.id, s.pool.config.Clock()); ok {
+		e.Client.Set(clientReach, Reach{Until: studio.until})
+		e.Client.Set(clientActor, studio.actor)
 	}
 	return e.Next()
 }

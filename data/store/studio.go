@@ -43,20 +43,29 @@ func (s *Store) Studio() http.Handler {
 	})
 }
 
-// StudioToken gives the actor a token of 15 minutes with which the dashboard acts
-// as superuser, through a shadow record that names the actor in the feed.
+// StudioToken gives the actor a token with which the dashboard acts as superuser,
+// through a shadow record that names the actor in the feed. It lives 15 minutes, and
+// not longer than the warrant that it is given for.
 func (s *Store) StudioToken(ctx context.Context, actor data.Actor) (string, error) {
+	if err := s.admitted(ctx, Manage, Use{What: "studio"}); err != nil {
+		return "", err
+	}
 	app, done := s.as(ctx)
 	defer done()
 	record, err := shadowOf(app, actor)
 	if err != nil {
 		return "", fmt.Errorf("studio token of %s: %w", s.id, err)
 	}
-	token, err := record.NewStaticAuthToken(studioTokenLife)
+	now := s.pool.config.Clock()
+	until := now.Add(studioTokenLife)
+	if end := WarrantFrom(ctx).Until; !end.IsZero() && end.Before(until) {
+		until = end
+	}
+	token, err := record.NewStaticAuthToken(until.Sub(now))
 	if err != nil {
 		return "", fmt.Errorf("studio token of %s: %w", s.id, err)
 	}
-	s.pool.issued.add(token, s.id, s.pool.config.Clock())
+	s.pool.issued.add(token, issue{s.id, actor, until}, now)
 	return token, nil
 }
 

@@ -63,6 +63,9 @@ const MaxTake = 100_000
 // collection or a record that the copy has not, ErrInvalid for a view, one of
 // PocketBase's own, too many records, or what validation refuses; ErrConflict.
 func (s *Store) Take(ctx context.Context, from *Store, wanted []Wanted, o TakeOptions) ([]Taken, error) {
+	if err := s.admitted(ctx, Change, Use{What: "take"}); err != nil {
+		return nil, err
+	}
 	t := &taking{ctx: ctx, to: s, from: from, o: o}
 	if err := t.list(wanted); err != nil {
 		return nil, fmt.Errorf("take records into %s: %w", s.id, err)

@@ -76,7 +76,7 @@ func TestTakeRecordsOutOfThePast(t *testing.T) {
 		if now, _ := s.Position(ctx); now != before {
 			t.Error("something was written:", now)
 		}
-		ctx = data.WithActor(ctx, data.Actor{Kind: data.Person, ID: "p1"})
+		ctx = OnDuty(data.WithActor(ctx, data.Actor{Kind: data.Person, ID: "p1"}))
 		got, err := s.Take(ctx, then, all, TakeOptions{Conflict: Overwrite})
 		if err != nil || got[0].Added != 1 || got[0].Changed != 1 || got[1].Added != 2 || got[2].Files != 1 {
 			t.Errorf("taken: %+v %v", got, err)

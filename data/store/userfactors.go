@@ -113,6 +113,9 @@ func (s *Store) UserPolicy(ctx context.Context, collection string) (UserPolicy, 
 // SetUserPolicy changes it from now on, and tells OnUser first; ErrInvalid,
 // data.ErrNotFound.
 func (s *Store) SetUserPolicy(ctx context.Context, collection string, p UserPolicy) error {
+	if err := s.admitted(ctx, Manage, Use{What: "policy of users", Name: collection}); err != nil {
+		return err
+	}
 	c, err := s.authCollection(ctx, collection, Admin)
 	if err != nil {
 		return err
@@ -126,6 +129,9 @@ func (s *Store) SetUserPolicy(ctx context.Context, collection string, p UserPoli
 
 // FactorsOf gives a user's factors, nothing of them secret; data.ErrNotFound.
 func (s *Store) FactorsOf(ctx context.Context, collection, record string) (UserFactors, error) {
+	if err := s.admitted(ctx, See, Use{What: "factors of a user", Name: collection}); err != nil {
+		return UserFactors{}, err
+	}
 	r, err := s.user(ctx, collection, record, Read)
 	if err != nil {
 		return UserFactors{}, err
@@ -136,6 +142,9 @@ func (s *Store) FactorsOf(ctx context.Context, collection, record string) (UserF
 // ResetFactors takes a user's factors away, ends its tokens, and tells OnUser first;
 // data.ErrNotFound.
 func (s *Store) ResetFactors(ctx context.Context, collection, record string) error {
+	if err := s.admitted(ctx, Change, Use{What: "reset factors", Name: collection}); err != nil {
+		return err
+	}
 	r, err := s.user(ctx, collection, record, Admin)
 	if err != nil {
 		return err

@@ -43,8 +43,9 @@ export const groups: Group[] = [
   {
     title: 'Access',
     places: [
+      { route: 'access', text: 'Requests', icon: 'filter', permission: 'tenant.read', full: 'Requests for access' },
       { route: 'operators', text: 'Operators', icon: 'operators', permission: 'operator.read', operator: true, also: ['roles', 'signInPolicy', 'mail'] },
-      { route: 'singleSignOn', text: 'Single sign-on', icon: 'external', permission: 'member.manage' },
+      { route: 'singleSignOn', text: 'Single sign-on', icon: 'external', permission: 'member.read' },
       { route: 'automation', text: 'Automation', icon: 'key', permission: 'operator.read', operator: true, full: 'Keys for automation' },
       { route: 'reviews', text: 'Reviews', icon: 'verify', permission: 'review.read', also: ['review'], full: 'Access reviews' },
     ],

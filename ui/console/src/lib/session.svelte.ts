@@ -97,6 +97,11 @@ class Session {
     return this.me?.grants.some((grant) => grant.scope === 'appliance') ?? false;
   }
 
+  // canIn asks within one tenant: what reaches records comes of the tenant's own roles alone.
+  canIn(permission: string, slug: string): boolean {
+    return this.me?.grants.some((grant) => (grant.scope === slug || grant.scope === 'appliance') && (grant.permissions ?? []).includes(permission)) ?? false;
+  }
+
   can(permission: string): boolean {
     const me = this.me;
     if (!me) return false;

@@ -14,6 +14,8 @@ export interface Grant {
   role: string;
   scope: string;
   permissions?: string[]; // what the role allows there
+  until?: string;
+  glass?: boolean; // came of an access request: each use is recorded
 }
 
 export interface Person {

@@ -1,5 +1,6 @@
 import type { Component } from 'svelte';
 import type { RouteName } from '../lib/routes';
+import AccessRequests from './AccessRequests.svelte';
 import Audit from './Audit.svelte';
 import Automation from './Automation.svelte';
 import Custody from './Custody.svelte';
@@ -34,6 +35,7 @@ export const pages: Partial<Record<RouteName, Component>> = {
   policy: Store,
   restore: Store,
   storeDrills: Store,
+  tenantAccess: Store,
   log: Store,
   members: Store,
   tenantRoles: Store,
@@ -41,6 +43,7 @@ export const pages: Partial<Record<RouteName, Component>> = {
   danger: Store,
   operations: Operations,
   operation: Operation,
+  access: AccessRequests,
   shipping: Shipping,
   targets: Targets,
   drills: Drills,

@@ -1,5 +1,6 @@
 import type { Component } from 'svelte';
 import type { RouteName } from '../../lib/routes';
+import Access from './Access.svelte';
 import Collections from './Collections.svelte';
 import Danger from './Danger.svelte';
 import Drills from './Drills.svelte';
@@ -28,6 +29,7 @@ export const tabs: Partial<Record<RouteName, Component>> = {
   policy: Policy,
   restore: Restore,
   storeDrills: Drills,
+  tenantAccess: Access,
   log: Log,
   members: Members,
   tenantRoles: Roles,

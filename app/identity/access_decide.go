@@ -1,0 +1,242 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"holdfast/app/api"
+	"holdfast/data"
+	"holdfast/data/system"
+)
+
+// glassEffect is what breaking glass allows: records are read, by no means more.
+func glassEffect(role string) (effect, bool) {
+	allow := permissions{api.TenantRead: true, api.DataRead: true}
+	switch role {
+	case GlassExport:
+		allow[api.DataExport] = true
+	case GlassRead:
+	default:
+		return effect{}, false
+	}
+	return effect{allow: allow}, true
+}
+
+// effectOfRow is what a stored grant allows.
+func (s *Service) effectOfRow(ctx context.Context, tx *sqlx.Tx, r grantRow) (effect, error) {
+	return s.effectOfAny(ctx, tx, r.Scope, r.Role, r.Glass)
+}
+
+func (s *Service) effectOfAny(ctx context.Context, tx *sqlx.Tx, scope, role string, glass bool) (effect, error) {
+	if !glass {
+		return s.effectOf(ctx, tx, scope, role)
+	}
+	e, ok := glassEffect(role)
+	if !ok {
+		return effect{}, errRole(role)
+	}
+	return e, nil
+}
+
+// ApproveAccess gives what was asked for, from now. The context's actor must be another
+// one than who asked and hold on the tenant all that is given.
+func (s *Service) ApproveAccess(ctx context.Context, tenant, id, note string) (AccessRequest, error) {
+	r, approver, err := s.toDecide(ctx, tenant, id)
+	if err != nil {
+		return AccessRequest{}, err
+	}
+	if err := s.mayGiveAny(ctx, r); err != nil {
+		return AccessRequest{}, err
+	}
+	r.Note = note
+	return s.approve(ctx, r, approver)
+}
+
+// mayGiveAny refuses to approve more than the approver has.
+func (s *Service) mayGiveAny(ctx context.Context, r requestRow) error {
+	var e effect
+	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) (err error) {
+		e, err = s.effectOfAny(ctx, tx, r.Tenant, r.Role, r.Glass)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.mayHandOut(ctx, r.Tenant, list(e.allow))
+}
+
+// toDecide finds an open request that is not the context's actor's own.
+func (s *Service) toDecide(ctx context.Context, tenant, id string) (r requestRow, approver string, err error) {
+	approver, ok := holderOf(data.ActorFrom(ctx))
+	if !ok {
+		return r, "", api.ErrUnauthenticated
+	}
+	if r, err = s.request(ctx, tenant, id); err != nil {
+		return r, "", err
+	}
+	if r.Requester == approver {
+		return r, "", api.Errorf(http.StatusForbidden, "own-request", "Somebody else has to decide about a request of your own.").Because(api.ErrForbidden)
+	}
+	if state := r.state(s.now()); state != requestOpen {
+		return r, "", errNotOpen(state)
+	}
+	return r, approver, nil
+}
+
+func errNotOpen(state string) error {
+	return api.Errorf(http.StatusConflict, "not-open", "This request is %s: it cannot be decided any more.", state)
+}
+
+// approve turns an open request into a grant, in one transaction, and records it.
+func (s *Service) approve(ctx context.Context, r requestRow, by string) (AccessRequest, error) {
+	now := s.now()
+	r.State, r.Decided, r.DecidedBy = requestApproved, millis(now), by
+	r.Grant, r.Until = system.NewID(), millis(now.Add(time.Duration(r.Seconds)*time.Second))
+	g := Grant{ID: r.Grant, Person: r.Requester, Role: r.Role, Scope: r.Tenant, From: now, Until: fromMillis(r.Until), Why: r.Why, Request: r.ID, Glass: r.Glass}
+	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+		if err := s.stillThere(ctx, tx, r); err != nil {
+			return err
+		}
+		if err := decide(ctx, tx, r, now); err != nil {
+			return err
+		}
+		if !g.Glass {
+			if err := notOwnerAndDenied(ctx, tx, s, g); err != nil {
+				return err
+			}
+		}
+		return insertGrant(ctx, tx, g, now)
+	})
+	s.grants.forget()
+	if err != nil {
+		return AccessRequest{}, fmt.Errorf("approve access: %w", err)
+	}
+	err = s.recordAccess(ctx, "access.approve", r, map[string]string{"until": g.Until.Format(time.RFC3339), "by": by, "note": r.Note})
+	if err != nil {
+		return AccessRequest{}, errors.Join(err, s.unapprove(context.WithoutCancel(ctx), r))
+	}
+	return s.shownRequest(ctx, r)
+}
+
+// stillThere refuses to let in whose account is not active any more.
+func (s *Service) stillThere(ctx context.Context, tx *sqlx.Tx, r requestRow) error {
+	if r.Requester == hostHolder {
+		return nil
+	}
+	var state string
+	err := oneRow(tx.GetContext(ctx, &state, `SELECT state FROM persons WHERE id = ?`, r.Requester))
+	if err != nil || state != active {
+		return orElse(err, api.Errorf(http.StatusConflict, "not-active", "The account of who asked is not active."))
+	}
+	return nil
+}
+
+// decide ends the openness of a request; of two who decide at once, one comes too late.
+func decide(ctx context.Context, tx *sqlx.Tx, r requestRow, now time.Time) error {
+	done, err := tx.ExecContext(ctx, `UPDATE access_requests SET state = ?, decided = ?, decided_by = ?, note = ?, grant_id = ?, valid_until = ?
+		WHERE id = ? AND state = 'open' AND expires > ?`, r.State, r.Decided, r.DecidedBy, r.Note, r.Grant, r.Until, r.ID, millis(now))
+	err = changedOne(done, err)
+	if errors.Is(err, data.ErrNotFound) {
+		return errNotOpen("decided")
+	}
+	return err
+}
+
+func (s *Service) unapprove(ctx context.Context, r requestRow) error {
+	defer s.grants.forget()
+	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, `DELETE FROM grants WHERE id = ?`, r.Grant)
+		_, e := tx.ExecContext(ctx, `UPDATE access_requests SET state = 'open', decided = 0, decided_by = '', note = '', grant_id = '', valid_until = 0 WHERE id = ?`, r.ID)
+		return errors.Join(err, e)
+	})
+}
+
+// ApproveEmergency is one of two operators' approvals. It gives what was asked for when
+// the second one has approved.
+func (s *Service) ApproveEmergency(ctx context.Context, tenant, id, note string) (AccessRequest, error) {
+	r, approver, err := s.toDecide(ctx, tenant, id)
+	if err != nil {
+		return AccessRequest{}, err
+	}
+	r.Note = note
+	by, err := s.addApproval(ctx, r, approver)
+	if err != nil {
+		return AccessRequest{}, fmt.Errorf("approve emergency: %w", err)
+	}
+	if len(by) >= 2 {
+		return s.approve(ctx, r, strings.Join(by, ","))
+	}
+	err = s.orUndo(ctx, s.recordAccess(ctx, "access.emergency", r, map[string]string{"by": approver, "approvals": "1 of 2"}),
+		`DELETE FROM access_approvals WHERE request = ? AND person = ?`, r.ID, approver)
+	if err != nil {
+		return AccessRequest{}, err
+	}
+	return s.shownRequest(ctx, r)
+}
+
+func (s *Service) addApproval(ctx context.Context, r requestRow, approver string) (by []string, err error) {
+	if approver == hostHolder {
+		return nil, api.Errorf(http.StatusForbidden, "no-person", "Two persons have to approve an emergency, each with an account of their own.").Because(api.ErrForbidden)
+	}
+	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+		if p, err := policyOf(ctx, tx, r.Tenant); err != nil || !p.Emergency || !r.Emergency {
+			return orElse(err, errNoEmergency())
+		}
+		if err := independent(ctx, tx, r, approver); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO access_approvals (request, person, at) VALUES (?, ?, ?)`, r.ID, approver, millis(s.now()))
+		if err != nil {
+			return err
+		}
+		return tx.SelectContext(ctx, &by, `SELECT person FROM access_approvals WHERE request = ? ORDER BY at, person`, r.ID)
+	})
+	return by, err
+}
+
+// independent refuses an operator whom the requester made one, or who became one after
+// the request: a second pair of eyes is not made for the occasion.
+func independent(ctx context.Context, tx *sqlx.Tx, r requestRow, approver string) error {
+	maker := data.Actor{Kind: data.Person, ID: r.Requester}.String()
+	if r.Requester == hostHolder {
+		maker = string(data.Host)
+	}
+	var ok bool
+	err := tx.GetContext(ctx, &ok, `SELECT EXISTS (SELECT 1 FROM grants WHERE person = ? AND scope = ? AND revoked = 0 AND created < ?
+		AND created_by <> ? AND created_by NOT LIKE ?)`, approver, Appliance, r.Asked, maker, maker+":%")
+	if err != nil || ok {
+		return err
+	}
+	return api.Errorf(http.StatusForbidden, "not-independent",
+		"Whoever approves an emergency has to have been an operator before it was asked for, and not by the one who asks.").Because(api.ErrForbidden)
+}
+
+// RefuseAccess answers no.
+func (s *Service) RefuseAccess(ctx context.Context, tenant, id, note string) (AccessRequest, error) {
+	r, by, err := s.toDecide(ctx, tenant, id)
+	if err != nil {
+		return AccessRequest{}, err
+	}
+	now := s.now()
+	r.State, r.Decided, r.DecidedBy, r.Note = requestRefused, millis(now), by, note
+	return s.close(ctx, r, "access.refuse")
+}
+
+// close ends an open request without a grant. It is recorded first: who is refused must
+// not be let in because the log is down, and nothing is lost by an entry too many.
+func (s *Service) close(ctx context.Context, r requestRow, action string) (AccessRequest, error) {
+	if err := s.recordAccess(ctx, action, r, map[string]string{"note": r.Note}); err != nil {
+		return AccessRequest{}, err
+	}
+	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error { return decide(ctx, tx, r, s.now()) })
+	if err != nil {
+		return AccessRequest{}, fmt.Errorf("close access request: %w", err)
+	}
+	return s.shownRequest(ctx, r)
+}

@@ -1,0 +1,156 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jmoiron/sqlx"
+
+	"holdfast/app/api"
+	"holdfast/data"
+	"holdfast/data/system"
+)
+
+// Found gives a new tenant its first owner: the person of the address, or who makes the
+// tenant where there is none. Nobody else has anything in it. It is called before the
+// tenant is opened; what an earlier attempt left is taken away, unless that one is gone
+// on with (again).
+func (s *Service) Found(ctx context.Context, tenant, email string, again bool) error {
+	if again {
+		if owned, err := s.owned(ctx, tenant); owned || err != nil {
+			return err
+		}
+	}
+	holder, err := s.founder(ctx, email)
+	if err != nil {
+		return err
+	}
+	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error { return dropGrants(ctx, tx, tenant) })
+	s.grants.forget()
+	if err != nil {
+		return fmt.Errorf("give a tenant its owner: %w", err)
+	}
+	_, err = s.Grant(ctx, Grant{Person: holder, Role: Owner, Scope: tenant, Why: "made the tenant"})
+	return err
+}
+
+func (s *Service) owned(ctx context.Context, tenant string) (owned bool, err error) {
+	err = s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		n, err := owners(ctx, tx, tenant, s.now())
+		owned = n > 0
+		return err
+	})
+	return owned, err
+}
+
+func (s *Service) founder(ctx context.Context, email string) (string, error) {
+	if email == "" {
+		if holder, ok := holderOf(data.ActorFrom(ctx)); ok {
+			return holder, nil
+		}
+		return hostHolder, nil
+	}
+	address, ok := cleanEmail(email)
+	if !ok {
+		return "", api.InvalidField("owner", "is not an e-mail address")
+	}
+	row, err := s.personByEmail(ctx, address)
+	if errors.Is(err, data.ErrNotFound) || err == nil && row.State != active {
+		return "", api.InvalidField("owner", "there is no active account with this address; make one first, or create the tenant without it and add the owner afterwards")
+	}
+	return row.ID, err
+}
+
+// dropGrants takes away what a tenant that nobody has seen yet has of grants.
+func dropGrants(ctx context.Context, tx *sqlx.Tx, tenant string) error {
+	_, err := tx.ExecContext(ctx, `DELETE FROM grants WHERE scope = ?`, tenant)
+	for _, table := range []string{"memberships", "roles"} {
+		_, e := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE tenant = ?`, tenant)
+		err = errors.Join(err, e)
+	}
+	return err
+}
+
+// Inherit gives a tenant that is a copy of another the other's people, with their roles
+// and the roles that are its own, and nothing to who makes the copy. What was given by
+// breaking glass does not go along.
+func (s *Service) Inherit(ctx context.Context, from, to string) error {
+	now := millis(s.now())
+	var copied int64
+	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+		if err := dropGrants(ctx, tx, to); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO roles (tenant, name, about, allow, deny, created, created_by, changed)
+			SELECT ?, name, about, allow, deny, ?, created_by, changed FROM roles WHERE tenant = ?`, to, now, from)
+		if err != nil {
+			return err
+		}
+		copied, err = copyGrants(ctx, tx, from, to, now)
+		return err
+	})
+	s.grants.forget()
+	if err != nil {
+		return fmt.Errorf("give a copy its people: %w", err)
+	}
+	return s.record(ctx, "grant.inherit", to, api.OK, map[string]string{"from": from, "grants": fmt.Sprint(copied)})
+}
+
+func copyGrants(ctx context.Context, tx *sqlx.Tx, from, to string, now int64) (int64, error) {
+	var rows []grantRow
+	err := tx.SelectContext(ctx, &rows, `SELECT `+grantColumns+` FROM grants
+		WHERE scope = ? AND revoked = 0 AND glass = 0 AND (valid_until = 0 OR valid_until > ?) ORDER BY created, id`, from, now)
+	for _, r := range rows {
+		g := r.grant()
+		g.ID, g.Scope, g.Request = system.NewID(), to, ""
+		err = errors.Join(err, insertGrant(ctx, tx, g, fromMillis(now)))
+	}
+	return int64(len(rows)), err
+}
+
+// OwnTheOwnerless is done once in the life of an appliance, when roles of the appliance
+// stop reaching records: tenants that nobody owns become the local socket's, which had
+// them in its reach until then. Its owners' list shows it, and it can be handed on.
+func (s *Service) OwnTheOwnerless(ctx context.Context, tenants func(context.Context) ([]string, error)) error {
+	const mark = `SELECT EXISTS (SELECT 1 FROM access_marks WHERE name = 'owners')`
+	var done bool
+	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error { return tx.GetContext(ctx, &done, mark) })
+	if err != nil || done {
+		return err
+	}
+	all, err := tenants(ctx)
+	if err != nil {
+		return err
+	}
+	given := 0
+	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+		for _, t := range all {
+			n, err := s.ownOwnerless(ctx, tx, t)
+			if err != nil {
+				return err
+			}
+			given += n
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO access_marks (name, at) VALUES ('owners', ?)`, millis(s.now()))
+		return err
+	})
+	s.grants.forget()
+	if err != nil || given == 0 {
+		return err
+	}
+	return s.record(ctx, "grant.create", hostHolder, api.OK, map[string]string{
+		"role": Owner, "tenants": fmt.Sprint(given), "why": ownerlessWhy})
+}
+
+const ownerlessWhy = "nobody owned the tenant when roles of the appliance stopped reaching records"
+
+func (s *Service) ownOwnerless(ctx context.Context, tx *sqlx.Tx, tenant string) (int, error) {
+	n, err := owners(ctx, tx, tenant, s.now())
+	if err != nil || n > 0 {
+		return 0, err
+	}
+	now := s.now()
+	g := Grant{ID: system.NewID(), Person: hostHolder, Role: Owner, Scope: tenant, From: now, Why: ownerlessWhy}
+	return 1, insertGrant(ctx, tx, g, now)
+}
