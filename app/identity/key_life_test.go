@@ -30,7 +30,7 @@ func (h *house) shownKey(store, id string) Key {
 
 func TestRotationOverlaps(t *testing.T) {
 	h := newHouse(t)
-	h.owner("ada@example.com")
+	h.ownerOf("ada@example.com", acme.Tenant)
 	b := h.browser().signIn("ada@example.com")
 	old := h.key(acme, NewKey{Name: "ci", Scope: ScopeWrite, Collections: []string{"a"}, Addresses: []string{"192.0.2.0/24"}, Rate: 77})
 	made := decode[Key](t, b.want(201, "POST", keysPath+"/"+old.ID+"/rotate", `{"overlap":"24h"}`))
@@ -80,7 +80,7 @@ func TestRotationThatCannotBeRecordedLeavesTheKeyAlone(t *testing.T) {
 
 func TestWrongRotations(t *testing.T) {
 	h := newHouse(t)
-	h.owner("ada@example.com")
+	h.ownerOf("ada@example.com", acme.Tenant)
 	b := h.browser().signIn("ada@example.com")
 	k := h.key(acme, NewKey{})
 	for body, field := range map[string]string{
@@ -211,7 +211,7 @@ func TestKeysAreWarnedOf(t *testing.T) {
 
 func TestUnusedKeysAreDisabled(t *testing.T) {
 	h := newHouse(t)
-	h.owner("ada@example.com")
+	h.ownerOf("ada@example.com", acme.Tenant)
 	idle, busy := h.key(acme, NewKey{Life: 365 * day}), h.key(acme, NewKey{Life: 365 * day})
 	h.clock.add(60 * day)
 	h.works(busy.Key, acme)

@@ -63,8 +63,8 @@ var peopleMatrix = map[string]struct{ guest, stranger, member, owner int }{
 	"POST /api/v1/invites":                         {401, 403, 403, 422},
 	"DELETE /api/v1/invites/{id}":                  {401, 403, 403, 404},
 	"GET /api/v1/tenants/{slug}/invites":           {401, 403, 200, 200},
-	"POST /api/v1/tenants/{slug}/invites":          {401, 403, 422, 422},
-	"DELETE /api/v1/tenants/{slug}/invites/{id}":   {401, 403, 404, 404},
+	"POST /api/v1/tenants/{slug}/invites":          {401, 403, 422, 403},
+	"DELETE /api/v1/tenants/{slug}/invites/{id}":   {401, 403, 404, 403},
 	"POST /api/v1/invite":                          {404, 404, 404, 404}, // no such token
 	"POST /api/v1/invite/passkey":                  {404, 404, 404, 404},
 	"POST /api/v1/invite/accept":                   {404, 404, 404, 404},
@@ -76,7 +76,7 @@ var peopleMatrix = map[string]struct{ guest, stranger, member, owner int }{
 	"GET /api/v1/policies/accounts":                {401, 403, 403, 200},
 	"PUT /api/v1/policies/accounts":                {401, 403, 403, 200},
 	"GET /api/v1/tenants/{slug}/policies/accounts": {401, 403, 200, 200},
-	"PUT /api/v1/tenants/{slug}/policies/accounts": {401, 403, 200, 200},
+	"PUT /api/v1/tenants/{slug}/policies/accounts": {401, 403, 200, 403},
 	"PATCH /api/v1/session/profile":                {401, 200, 200, 200},
 }
 

@@ -28,7 +28,7 @@ func TestMembers(t *testing.T) {
 	equal(t, "nor tells of one", codeOf(t, m.want(409, "POST", membersPath, `{"email":"zoe@example.com","role":"owner"}`)), "invite")
 	b.want(201, "POST", membersPath, `{"email":"zoe@example.com","role":"viewer"}`)
 	m.want(201, "POST", membersPath, `{"email":"zoe@example.com","role":"owner","why":"second owner"}`) // of the tenant already
-	m.want(204, "DELETE", membersPath+"/"+ada.ID, "")                                                  // handed over
+	m.want(204, "DELETE", membersPath+"/"+ada.ID, "")                                                   // handed over
 	m.want(204, "DELETE", membersPath+"/"+mia.ID, "")
 	z := h.browser().signIn("zoe@example.com")
 	equal(t, "last owner", codeOf(t, z.want(409, "DELETE", membersPath+"/"+zoe.ID, "")), "last-owner")
