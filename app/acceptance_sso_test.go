@@ -28,7 +28,7 @@ func TestConsoleSingleSignOn(t *testing.T) {
 	issuer, end := startProvider(t, node, folder, s.url()+"/api/v1/sso/company/callback")
 	b := startBrowser(t)
 	b.setUp(s)
-	b.addProvider(s, issuer)
+	b.addProvider(issuer)
 
 	in := startBrowser(t)
 	in.open(s.url() + "/operations")
@@ -39,7 +39,7 @@ func TestConsoleSingleSignOn(t *testing.T) {
 	in.quiet()
 	in.goTo("/profile")
 	in.sees("Single sign-on")
-	in.lookAt(s, map[string]string{"sso-profile": "/profile"})
+	in.look("sso-profile", "/profile", 390, "light")
 
 	stranger := startBrowser(t)
 	stranger.open(s.url() + "/")
@@ -56,11 +56,11 @@ func TestConsoleSingleSignOn(t *testing.T) {
 	in.sees("Confirmed")
 	in.sees("Profile and security")
 
-	in.requireSSO(s)
+	in.requireSSO()
 	b.goTo("/operations") // its session began with the password
 	b.sees("Continue with The company")
 	b.until("no field for a password", `return !document.querySelector('[name=password]')`)
-	b.lookAt(s, map[string]string{"sso-sign-in-only": "/"})
+	b.look("sso-sign-in-only", "/", 390, "light")
 	b.quiet()
 
 	end()
@@ -114,11 +114,11 @@ func startProvider(t *testing.T, node, folder string, redirects ...string) (issu
 }
 
 // addProvider does it in the console, and tries it.
-func (b *browser) addProvider(s *server, issuer string) {
+func (b *browser) addProvider(issuer string) {
 	b.t.Helper()
 	b.goTo("/single-sign-on")
 	b.sees("No identity provider yet")
-	b.lookAt(s, map[string]string{"sso-empty": "/single-sign-on"})
+	b.look("sso-empty", "/single-sign-on", 390, "light")
 	b.click("Add provider")
 	b.choose("oidc")
 	b.fill("id", "company")
@@ -170,7 +170,7 @@ func (b *browser) strictCookie() {
 	}))
 }
 
-func (b *browser) requireSSO(s *server) {
+func (b *browser) requireSSO() {
 	b.t.Helper()
 	b.goTo("/single-sign-on")
 	b.click("Require it")
@@ -178,5 +178,5 @@ func (b *browser) requireSSO(s *server) {
 	b.look("sso-require", "/single-sign-on", 390, "light")
 	b.submit("Require single sign-on")
 	b.sees("Passwords are refused, and none is kept")
-	b.lookAt(s, map[string]string{"sso-only": "/single-sign-on"})
+	b.look("sso-only", "/single-sign-on", 390, "dark")
 }
