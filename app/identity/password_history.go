@@ -82,7 +82,7 @@ func errPasswordDue() error {
 	return api.Errorf(403, "password-due", "Your password is too old. Choose a new one under Profile and security.").Because(api.ErrStepUp)
 }
 
-// began is when somebody's password was set, for standings.
+// passwordAge is what standings know of a person's password.
 type passwordAge struct {
 	State    string `db:"state"`
 	Changed  int64  `db:"password_changed"`
