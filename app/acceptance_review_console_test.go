@@ -21,6 +21,7 @@ func TestConsoleReview(t *testing.T) {
 	s.must("member", "add", "acme", "bob@example.com", "--role", "developer")
 	s.must("member", "add", "acme", "olga@example.com", "--role", "owner")
 	s.must("key", "create", "acme", "--name", "website")
+	s.must("member", "remove", "acme", "host") // which made it, and hands it over
 
 	b.goTo("/reviews")
 	b.sees("No review yet")

@@ -29,6 +29,7 @@ func TestUnansweredReviewLapses(t *testing.T) {
 	s.must("member", "add", "acme", "ada@example.com", "--role", "owner")
 	s.must("member", "add", "acme", "bob@example.com", "--role", "developer")
 	key := answer[struct{ ID, Key string }](s, "key", "create", "acme", "--name", "web", "--expires", "365d")
+	s.must("member", "remove", "acme", "host") // which made it, and hands it over
 	control := answer[struct{ ID, Key string }](s, "key", "create", "--appliance", "--name", "provisioning", "--permissions", "tenant.create,operator.read", "--expires", "365d")
 	operators := newREST(t, s.url(), control.Key)
 	operators.want(200, "GET", "/api/v1/operators", nil)

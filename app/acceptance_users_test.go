@@ -96,6 +96,7 @@ func TestConsoleUsers(t *testing.T) {
 	b := startBrowser(t)
 	b.setUp(s)
 	s.must("tenant", "create", "acme")
+	s.joins("olga@example.com", "acme")
 	b.goTo("/tenants/acme/prod/collections/users/sign-in")
 	b.sees("A password alone is enough")
 	b.until("tick", `const e = all('label').find(e => text(e) === $1)?.querySelector('input'); if (e) e.click(); return !!e`, "Authenticator apps")

@@ -30,7 +30,7 @@ func (h *house) shownKey(store, id string) Key {
 
 func TestRotationOverlaps(t *testing.T) {
 	h := newHouse(t)
-	h.ownerOf("ada@example.com", acme.Tenant)
+	h.ownerOf("ada@example.com", acme.Tenant, beta.Tenant)
 	b := h.browser().signIn("ada@example.com")
 	old := h.key(acme, NewKey{Name: "ci", Scope: ScopeWrite, Collections: []string{"a"}, Addresses: []string{"192.0.2.0/24"}, Rate: 77})
 	made := decode[Key](t, b.want(201, "POST", keysPath+"/"+old.ID+"/rotate", `{"overlap":"24h"}`))
