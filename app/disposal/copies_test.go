@@ -71,7 +71,7 @@ func TestErasureReachesCopies(t *testing.T) {
 	w.must(w.Copied(t.Context(), storeNamed("never"), acme, w.now)) // its restore failed
 	w.must(w.pool.Evict(t.Context(), parked))
 	w.must(w.ring.Park(keys.Owner(parked.String())))
-	ctx := data.WithActor(t.Context(), data.Actor{Kind: data.Person, ID: "p"})
+	ctx := store.OnDuty(data.WithActor(t.Context(), data.Actor{Kind: data.Person, ID: "p"}))
 	e, err := w.Erase(ctx, "acme", acme, NewErasure{Collection: "people", Record: ids[2]})
 	w.must(err)
 	got := map[string]CopyErasure{}
