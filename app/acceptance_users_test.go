@@ -88,18 +88,3 @@ func TestUsersFactorsLast(t *testing.T) {
 		}
 	}
 }
-
-// TestConsoleUsers looks at the page where second factors are switched on.
-func TestConsoleUsers(t *testing.T) {
-	sequential(t)
-	s := startServer(t)
-	b := startBrowser(t)
-	b.setUp(s)
-	s.must("tenant", "create", "acme")
-	s.joins("olga@example.com", "acme")
-	b.goTo("/tenants/acme/prod/collections/users/sign-in")
-	b.sees("A password alone is enough")
-	b.until("tick", `const e = all('label').find(e => text(e) === $1)?.querySelector('input'); if (e) e.click(); return !!e`, "Authenticator apps")
-	b.sees("Users may add an authenticator app")
-	b.quiet()
-}
