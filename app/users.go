@@ -128,7 +128,8 @@ func (h *house) putUserPolicy(w http.ResponseWriter, r *http.Request) error {
 		}
 		if err := st.SetUserPolicy(ctx, r.PathValue("collection"), p); err != nil {
 			if errors.Is(err, store.ErrInvalid) {
-				return api.InvalidField("policy", "%s", lastPart(err))
+				field, reason := wrongOf(err)
+				return api.InvalidField(field, "%s", reason)
 			}
 			return err
 		}
@@ -136,10 +137,11 @@ func (h *house) putUserPolicy(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// lastPart is what is wrong, without where it was met.
-func lastPart(err error) string {
-	_, reason, _ := strings.Cut(err.Error(), store.ErrInvalid.Error()+": "+store.ErrInvalid.Error()+": ")
-	return reason
+// wrongOf is the field of a policy that is wrong, and what is, without where it was met.
+func wrongOf(err error) (field, reason string) {
+	_, said, _ := strings.Cut(err.Error(), store.ErrInvalid.Error()+": "+store.ErrInvalid.Error()+": ")
+	field, reason, _ = strings.Cut(said, ": ")
+	return field, reason
 }
 
 func (h *house) getUserFactors(w http.ResponseWriter, r *http.Request) error {
