@@ -197,12 +197,24 @@ func (rt *Router) authorize(r *http.Request, route Route) (context.Context, Scop
 	if route.Scope != nil {
 		scope = route.Scope(r.WithContext(ctx))
 	}
-	if w, ok := rt.config.Authorizer.(Warranter); ok {
-		warranted, err := w.Warrant(ctx, actor, route.Permission, scope)
-		if err != nil {
-			return ctx, scope, err
-		}
-		return warranted, scope, nil
+	ctx, err = rt.granted(ctx, actor, route.Permission, scope)
+	if err == nil && route.Permission.Content() && scope.Tenant == "" {
+		// Who may know is told that there is no such tenant. The handler must not look
+		// for it again: it may be there by then, and nobody has asked for it.
+		err = data.ErrNotFound
 	}
-	return ctx, scope, rt.config.Authorizer.Authorize(ctx, actor, route.Permission, scope)
+	return ctx, scope, err
+}
+
+// granted asks for the permission, and gives the context that carries what it opens.
+func (rt *Router) granted(ctx context.Context, actor data.Actor, p Permission, scope Scope) (context.Context, error) {
+	w, ok := rt.config.Authorizer.(Warranter)
+	if !ok {
+		return ctx, rt.config.Authorizer.Authorize(ctx, actor, p, scope)
+	}
+	warranted, err := w.Warrant(ctx, actor, p, scope)
+	if err != nil {
+		return ctx, err
+	}
+	return warranted, nil
 }

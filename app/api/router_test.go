@@ -67,6 +67,21 @@ func TestPermissionIsAskedOnceInTheRoutesScope(t *testing.T) {
 	equal(t, "questions", strings.Join(f.auth.asked, ","), "person:p1 tenant.delete id-acme")
 }
 
+// TestRecordsOfNoTenantAreNotLookedForAgain: a scope that was not found is the whole
+// appliance, and a permission there opens no tenant that turns up a moment later.
+func TestRecordsOfNoTenantAreNotLookedForAgain(t *testing.T) {
+	f := newFixture(t, Route{
+		Method: "POST", Path: "/api/v1/tenants/{slug}/keys", Permission: KeyManage, Scope: func(*http.Request) Scope { return Scope{} },
+		Handler: func(http.ResponseWriter, *http.Request) error {
+			t.Error("the handler ran")
+			return nil
+		},
+	})
+	f.auth.allow["person:p1 key.manage "] = true
+	equal(t, "who may know", f.send("POST", "/api/v1/tenants/acme/keys", "person:p1", "").Code, 404)
+	equal(t, "who may not", f.send("POST", "/api/v1/tenants/acme/keys", "person:p2", "").Code, 403)
+}
+
 func TestRefusalsAreRecordedAndMissingSignInIsNot(t *testing.T) {
 	f := newFixture(t, guardedRoute(func(http.ResponseWriter, *http.Request) error {
 		t.Fatal("the handler ran")
