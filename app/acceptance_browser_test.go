@@ -154,6 +154,7 @@ func (b *browser) fill(name, value string) {
 	b.until("fill "+name, `const e = all('[name=' + $1 + ']').find(e => e.type !== 'radio');
 		if (!e) return false;
 		Object.getOwnPropertyDescriptor(Object.getPrototypeOf(e), 'value').set.call(e, $2);
+		if (e.tagName === 'SELECT' && e.value !== $2) return false; // its options are not there yet
 		e.dispatchEvent(new Event('input', {bubbles: true})); e.dispatchEvent(new Event('change', {bubbles: true}));
 		return true`, name, value)
 }

@@ -62,7 +62,7 @@ var inviteLink = regexp.MustCompile(`http://\S+/(?:invite|reset)#token=[A-Za-z0-
 func (b *browser) invite(s *server) string {
 	b.t.Helper()
 	b.goTo("/tenants/acme/prod/members")
-	b.sees("Nobody yet")
+	b.sees("olga@") // who made the tenant owns it
 	b.click("Invite")
 	b.fill("email", "mia@example.com")
 	b.choose("developer")

@@ -86,6 +86,11 @@ func victim(dir string) error {
 	if err != nil {
 		return err
 	}
+	warden, err := h.pool.Warden()
+	if err != nil {
+		return err
+	}
+	ctx = warden.Issue(ctx, store.Warrant{Store: acme, Actor: data.ActorFrom(ctx), Level: store.Change})
 	for n := 0; ; n++ {
 		if err := importSome(ctx, s, 1+n%7); err != nil {
 			return err

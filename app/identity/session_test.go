@@ -239,10 +239,14 @@ func TestUnknownAddressCostsAHash(t *testing.T) {
 		}
 		return best
 	}
-	known, unknown := span(phc), span("")
-	if unknown < known/2 || known < unknown/2 {
-		t.Fatalf("an unknown address takes %v, a known one %v", unknown, known)
+	var known, unknown time.Duration
+	for range 20 { // other work on the machine can spoil some tries, and cannot make alike what is not
+		known, unknown = span(phc), span("")
+		if unknown > known/2 && known > unknown/2 {
+			return
+		}
 	}
+	t.Fatalf("an unknown address takes %v, a known one %v", unknown, known)
 }
 
 func TestBruteForceIsSlowedPerAccount(t *testing.T) {

@@ -119,7 +119,7 @@ func killed(t *testing.T, times int, url string, c objects.Credentials) {
 	last := 0
 	// A slow machine may kill them all before the first report: then go on a while.
 	for i := 0; i < times || last == 0 && i < 10*times; i++ {
-		last = max(last, killOnce(t, env))
+		last = max(last, killOnce(t, env, 1+i/times))
 		cfg := restore.Config{Source: target, Store: store, Keys: backuptest.NewKeys("seed"), Scratch: t.TempDir()}
 		if last == 0 {
 			continue // killed before the first one
@@ -142,8 +142,9 @@ func killed(t *testing.T, times int, url string, c objects.Credentials) {
 	t.Logf("%d snapshots, reported up to age %d, %d objects left over", rep.Snapshots, last, len(rep.Leftover))
 }
 
-// killOnce runs a child for a while and returns the last age that it reported.
-func killOnce(t *testing.T, env []string) (last int) {
+// killOnce runs a child for a while, the longer the slower, and returns the last age
+// that it reported.
+func killOnce(t *testing.T, env []string, slower int) (last int) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = env
@@ -154,7 +155,7 @@ func killOnce(t *testing.T, env []string) (last int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	timer := time.AfterFunc(time.Duration(40+rand.IntN(500))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(time.Duration(slower*(40+rand.IntN(500)))*time.Millisecond, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		word, rest, _ := strings.Cut(lines.Text(), " ")
