@@ -61,6 +61,10 @@ func (p people) HasOtherWay(ctx context.Context, person string) (bool, error) {
 	return p.identity.HasWayIn(ctx, person)
 }
 
+func (p people) Alert(ctx context.Context, person, subject, what string) {
+	p.identity.Alert(ctx, person, subject, what)
+}
+
 func (p people) Enforce(ctx context.Context) error { return p.identity.EnforceFederation(ctx) }
 func (p people) Address(r *http.Request) string    { return identity.AddressOf(r) }
 func (p people) Ask(address string) error          { return p.identity.AskFrom(address) }

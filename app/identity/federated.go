@@ -89,7 +89,7 @@ func (s *Service) SignInFederated(w http.ResponseWriter, r *http.Request, f Fede
 	if err != nil {
 		return nil, err
 	}
-	if len(rows) > 0 && !f.Strong {
+	if len(rows) > 0 { // a provider's word on a factor takes no factor's place that is enrolled here
 		return s.pendFactor(w, r, row.person(), rows, BySSO)
 	}
 	if err := s.signInAt(w, r, row.person(), f.method(), f.Fresh); err != nil {
@@ -99,13 +99,13 @@ func (s *Service) SignInFederated(w http.ResponseWriter, r *http.Request, f Fede
 }
 
 // StepUpFederated makes the request's session fresh after its person signed in at the
-// provider again. Who has a second factor here shows that, unless the provider saw one.
+// provider again. Who has a second factor here shows that, whatever the provider saw.
 func (s *Service) StepUpFederated(w http.ResponseWriter, r *http.Request, f Federated) error {
 	rows, err := s.factors(r.Context(), f.Person)
 	if err != nil {
 		return err
 	}
-	if len(rows) > 0 && !f.Strong {
+	if len(rows) > 0 {
 		return api.Errorf(http.StatusForbidden, "factor-instead", "Show your passkey or authenticator app instead.").Because(api.ErrStepUp)
 	}
 	detail := map[string]string{"method": string(f.method()), "provider": f.Provider}

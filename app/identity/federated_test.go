@@ -98,8 +98,9 @@ func (b *book) has(action string) bool {
 	return slices.ContainsFunc(b.events, func(e string) bool { return strings.Contains(e, action) })
 }
 
-// TestOwnFactorIsAskedForAfterAProvider, unless the provider saw one and is trusted; the
-// same holds to step up.
+// TestOwnFactorIsAskedForAfterAProvider, also when the provider says that it saw one and
+// is trusted in that: whoever sets up providers could have it say so. The same holds to
+// step up.
 func TestOwnFactorIsAskedForAfterAProvider(t *testing.T) {
 	h, _ := federatedHouse(t)
 	o := h.owner("olga@example.com")
@@ -112,10 +113,13 @@ func TestOwnFactorIsAskedForAfterAProvider(t *testing.T) {
 	equal(t, "strong", ByTOTP.after(BySSO).strong(), true)
 	equal(t, "plain", BySSO.strong(), false)
 	trusted := h.browser()
-	trusted.want(200, "POST", "/vouch?strong&person="+o.ID, "")
-	trusted.want(200, "GET", "/api/v1/session", "")
-	trusted.want(403, "POST", "/again?person="+o.ID, "")
-	trusted.want(204, "POST", "/again?strong&person="+o.ID, "")
+	equal(t, "whatever it saw", len(decode[PendingSignIn](t, trusted.want(200, "POST", "/vouch?strong&person="+o.ID, "")).Factors), 1)
+	trusted.want(401, "GET", "/api/v1/session", "")
+	p := h.owner("paula@example.com")
+	trusted.want(200, "POST", "/vouch?strong&person="+p.ID, "")
+	trusted.want(204, "POST", "/again?strong&person="+p.ID, "")
+	must(t, h.addFactor(bg, factorRow{ID: "g", CredentialID: []byte("g"), Person: p.ID, Kind: kindTOTP, Name: "app", Secret: newTOTPSecret(), Created: 1}))
+	equal(t, "to step up", codeOf(t, trusted.want(403, "POST", "/again?strong&person="+p.ID, "")), "factor-instead")
 	h.must(h.setState(bg, "person.lock", o.ID, locked))
 	h.browser().want(401, "POST", "/vouch?strong&person="+o.ID, "")
 }

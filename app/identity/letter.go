@@ -49,6 +49,11 @@ If it was not, sign in at %s, change your password under "Profile and
 security", sign out all other devices, and tell who runs the appliance.
 `
 
+// Alert writes to a person what happened to the account, for other rooms.
+func (s *Service) Alert(ctx context.Context, person, subject, what string) {
+	s.alert(ctx, person, subject, what)
+}
+
 // alert writes to a person what happened to the account. What cannot be written is
 // logged and holds nothing up: it has happened.
 func (s *Service) alert(ctx context.Context, person, subject, what string) {

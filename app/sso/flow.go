@@ -275,6 +275,9 @@ func (s *Service) arrive(w http.ResponseWriter, r *http.Request, row row, j jour
 	if err != nil {
 		return out, s.refused(r, row, j, p.ID, err)
 	}
+	if err := s.showNewLink(r.Context(), row, p); err != nil {
+		return out, err
+	}
 	out.Answer, err = s.config.People.SignIn(w, r, Vouched{Person: p.ID, Provider: row.ID, Strong: row.strong(c), Fresh: shownAt(c, s.now())})
 	return out, err
 }

@@ -87,11 +87,19 @@ func (s *Service) link(ctx context.Context, r row, person string, c claims) erro
 	} else if !errors.Is(err, data.ErrNotFound) {
 		return err
 	}
-	l := link{ID: system.NewID(), Provider: r.ID, Subject: c.Subject, Person: person, Email: c.Email, Created: s.now().UnixMilli(), LastUsed: s.now().UnixMilli()}
-	if err := s.record(ctx, "sso.link", person, api.OK, map[string]string{"provider": r.ID, "link": l.ID}); err != nil {
+	p, err := s.config.People.ByID(ctx, person)
+	if err != nil {
 		return err
 	}
-	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+	l := link{ID: system.NewID(), Provider: r.ID, Subject: c.Subject, Person: person, Email: c.Email, Created: s.now().UnixMilli(), LastUsed: s.now().UnixMilli()}
+	detail := map[string]string{"provider": r.ID, "link": l.ID}
+	if err := s.record(ctx, "sso.link", person, api.OK, detail); err != nil {
+		return err
+	}
+	if err := s.showTenants(ctx, p, "sso.link", detail); err != nil {
+		return err
+	}
+	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		_, err := tx.NamedExecContext(ctx, `INSERT INTO sso_links (id, provider, subject, person, email, created, last_used)
 			VALUES (:id, :provider, :subject, :person, :email, :created, :last_used)`, l)
 		return err
@@ -99,6 +107,7 @@ func (s *Service) link(ctx context.Context, r row, person string, c claims) erro
 	if err != nil {
 		return fmt.Errorf("link: %w", err)
 	}
+	s.config.People.Alert(ctx, person, "A new way to sign in to your account", "an account of "+r.Name+" ("+c.Email+") was linked to yours: it signs you in from now on.")
 	return nil
 }
 

@@ -66,6 +66,8 @@ type People interface {
 	// Enforce takes the passwords, and the sessions that began with one, of those who
 	// may come in through a provider only.
 	Enforce(ctx context.Context) error
+	// Alert writes to a person what happened to the account, where mail is set up.
+	Alert(ctx context.Context, person, subject, what string)
 	// Address is whom a request's address counts as.
 	Address(r *http.Request) string
 	// Ask counts a question that takes some memory; an error when an address asks too much.

@@ -34,6 +34,9 @@ func (s *Service) whom(ctx context.Context, r row, c claims) (Person, error) {
 	if err := r.admits(p); err != nil {
 		return p, err
 	}
+	if err := s.claims(ctx, r, p); err != nil {
+		return p, err
+	}
 	return p, s.link(ctx, r, p.ID, c)
 }
 

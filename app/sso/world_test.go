@@ -58,6 +58,7 @@ type crowd struct {
 	made     []string // "address role scope"
 	signedIn []Vouched
 	stepped  []Vouched
+	alerts   []string
 	enforced int
 	came     bool
 	other    bool
@@ -122,6 +123,11 @@ func (c *crowd) StepUp(_ http.ResponseWriter, _ *http.Request, v Vouched) error 
 func (c *crowd) CameThrough(*http.Request) (bool, error) { return c.came, nil }
 func (c *crowd) HasOtherWay(context.Context, string) (bool, error) {
 	return c.other, nil
+}
+func (c *crowd) Alert(_ context.Context, person, _, _ string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.alerts = append(c.alerts, person)
 }
 func (c *crowd) Enforce(context.Context) error { c.enforced++; return nil }
 func (c *crowd) Address(*http.Request) string  { return "192.0.2.1" }
