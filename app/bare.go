@@ -38,7 +38,7 @@ type bareResult struct {
 	Parked   []string            `json:"parked,omitempty"` // of the stores: deleted, and still to be undeleted
 	Missing  []string            `json:"missing,omitempty"`
 	Revoked  int                 `json:"keys_revoked_again"`
-	Ended    int                 `json:"ended_again"` // persons locked, grants ended or replaced
+	Ended    int                 `json:"ended_again"` // persons locked or disabled, grants ended or replaced, invites revoked
 	Sessions int                 `json:"sessions_ended_of"`
 	Warnings []string            `json:"warnings,omitempty"`
 	Records  int64               `json:"records"`

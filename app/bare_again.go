@@ -64,8 +64,8 @@ func (b *bare) revokeAgain(ctx context.Context, h *house, all []returning) error
 	return nil
 }
 
-// endAgain locks persons and ends roles of which the log knows and the system database
-// does not.
+// endAgain closes accounts and ends roles, invites and keys of the control plane of
+// which the log knows and the system database does not.
 func (b *bare) endAgain(ctx context.Context, h *house, _ []returning) error {
 	entries, err := b.since(ctx, h, audit.Appliance)
 	if err != nil {
@@ -74,7 +74,7 @@ func (b *bare) endAgain(ctx context.Context, h *house, _ []returning) error {
 	unlocked := map[string]bool{} // later
 	for _, e := range entries {
 		unlocked[e.Target] = unlocked[e.Target] || e.Action == "person.unlock"
-		if e.Erased || e.Outcome != string(api.OK) || e.Action == "person.lock" && unlocked[e.Target] {
+		if e.Erased || e.Outcome != string(api.OK) || (e.Action == "person.lock" || e.Action == "person.disable") && unlocked[e.Target] {
 			continue
 		}
 		done, err := h.identity.EndAgain(ctx, e.Action, e.Target, e.Detail, e.Time)
@@ -85,7 +85,10 @@ func (b *bare) endAgain(ctx context.Context, h *house, _ []returning) error {
 		if err != nil {
 			return err
 		}
-		if done {
+		switch {
+		case done && e.Action == "key.revoke":
+			b.result.Revoked++
+		case done:
 			b.result.Ended++
 		}
 	}

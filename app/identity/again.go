@@ -12,15 +12,23 @@ import (
 )
 
 // EndAgain carries out once more what a log says was ended at a moment, where this
-// database is older and does not know it: a person was locked, grants were ended or
-// replaced. target and detail are the entry's. What the database knows to be younger is
+// database is older and does not know it: a person was locked or disabled, grants were ended or
+// replaced, a key of the control plane or an invite was revoked. target and detail are the entry's. What the database knows to be younger is
 // left alone. It says whether there was anything to do; entries of other actions are
 // none of its business. A 409 problem where nobody would own the scope any more.
 func (s *Service) EndAgain(ctx context.Context, action, target string, detail map[string]string, at time.Time) (done bool, err error) {
 	scope, role := detail["scope"], detail["role"]
 	switch action {
 	case "person.lock":
-		done, err = s.lockAgain(ctx, target, at)
+		done, err = s.closeAgain(ctx, target, locked, at)
+	case "person.disable":
+		done, err = s.closeAgain(ctx, target, stateDisabled, at)
+	case "key.revoke":
+		err = s.endKey(ctx, "", target)
+		done = err == nil
+	case "invite.revoke":
+		err = s.endInvite(ctx, scope, target)
+		done = err == nil
 	case "grant.revoke":
 		err = s.endingGrants(ctx, scope, `person = ? AND scope = ? AND role = ? AND created <= ?`, target, scope, role, millis(at))
 		done = err == nil
@@ -51,11 +59,19 @@ func again(detail map[string]string) map[string]string {
 	return out
 }
 
-func (s *Service) lockAgain(ctx context.Context, person string, at time.Time) (bool, error) {
+// closeAgain locks or disables an account. Locking is not refused, disabling is for
+// the last owner of something, as ever.
+func (s *Service) closeAgain(ctx context.Context, person, state string, at time.Time) (bool, error) {
 	defer s.grants.forget()
 	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		return changedOne(tx.ExecContext(ctx, `UPDATE persons SET state = ?, updated = ? WHERE id = ? AND state = ? AND updated <= ?`,
-			locked, millis(s.now()), person, active, millis(at)))
+		change := func() error {
+			return changedOne(tx.ExecContext(ctx, `UPDATE persons SET state = ?, updated = ? WHERE id = ? AND state = ? AND updated <= ?`,
+				state, millis(s.now()), person, active, millis(at)))
+		}
+		if state == locked {
+			return change()
+		}
+		return s.keepingOwners(ctx, tx, person, change)
 	})
 	return err == nil, err
 }

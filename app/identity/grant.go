@@ -122,7 +122,9 @@ func (s *Service) endingGrants(ctx context.Context, scope, where string, args ..
 }
 
 // keepingOwner runs a change and takes it back if the scope had an owner before
-// and has none after it. Only owners count who may sign in and whose role has no end.
+// and has none after it. Only owners count who may sign in and whose role has no end;
+// where nobody decides but the system, it does not take the last owner's role from
+// somebody who is locked out either.
 func (s *Service) keepingOwner(ctx context.Context, tx *sqlx.Tx, scope string, change func() error) error {
 	before, err := owners(ctx, tx, scope, s.now())
 	if err != nil {
@@ -132,7 +134,8 @@ func (s *Service) keepingOwner(ctx context.Context, tx *sqlx.Tx, scope string, c
 		return err
 	}
 	after, err := owners(ctx, tx, scope, s.now())
-	if err == nil && before > 0 && after == 0 {
+	alone := data.ActorFrom(ctx).Kind == data.System
+	if err == nil && (before.Open > 0 && after.Open == 0 || alone && before.All > 0 && after.All == 0) {
 		return errLastOwner()
 	}
 	return err
@@ -142,10 +145,17 @@ func errLastOwner() error {
 	return api.Errorf(http.StatusConflict, "last-owner", "This would leave nobody who owns it. Make somebody else an owner first.")
 }
 
-func owners(ctx context.Context, tx *sqlx.Tx, scope string, now time.Time) (n int, err error) {
-	err = tx.GetContext(ctx, &n, `SELECT count(*) FROM grants g LEFT JOIN persons p ON p.id = g.person
-		WHERE g.scope = ? AND g.role = ? AND g.revoked = 0 AND g.valid_until = 0 AND g.valid_from <= ?
-		AND (g.person = ? OR p.state = ?)`, scope, Owner, millis(now), hostHolder, active)
+// ownerCount is how many owners a scope has: all, and those whose accounts are open.
+type ownerCount struct {
+	All  int `db:"everyone"`
+	Open int `db:"open"`
+}
+
+func owners(ctx context.Context, tx *sqlx.Tx, scope string, now time.Time) (n ownerCount, err error) {
+	err = tx.GetContext(ctx, &n, `SELECT count(*) AS everyone, count(CASE WHEN g.person = ? OR p.state = ? THEN 1 END) AS open
+		FROM grants g LEFT JOIN persons p ON p.id = g.person
+		WHERE g.scope = ? AND g.role = ? AND g.revoked = 0 AND g.valid_until = 0 AND g.valid_from <= ?`,
+		hostHolder, active, scope, Owner, millis(now))
 	return n, err
 }
 

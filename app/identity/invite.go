@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -19,7 +20,10 @@ import (
 const InviteLife = 7 * 24 * time.Hour
 
 const (
-	mostInvites = 200                 // open ones of a scope
+	mostInvites = 200       // open ones of a scope
+	askedWithin = time.Hour // in which a scope makes so many at most, ended ones included
+	mostAsked   = 200
+	mostOfOne   = 5                   // of them for one address
 	inviteKept  = 90 * 24 * time.Hour // after its end
 )
 
@@ -88,7 +92,7 @@ func (r inviteRow) grant(person string, now time.Time) Grant {
 
 // Invite makes a link with one use that brings a role, for whoever has the address.
 // It goes there by mail, or is in the answer where no mail is set up. An earlier
-// invite of the address to the same scope ends. None brings more than its maker has.
+// invite of the address to the same scope ends; a 429 where there were too many. None brings more than its maker has.
 func (s *Service) Invite(ctx context.Context, scope string, n InviteRequest) (Invite, error) {
 	row, err := s.newInvite(ctx, scope, n)
 	if err != nil {
@@ -140,6 +144,9 @@ func (s *Service) newInvite(ctx context.Context, scope string, n InviteRequest) 
 
 func (s *Service) insertInvite(ctx context.Context, row inviteRow) error {
 	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+		if err := notTooOften(ctx, tx, row); err != nil {
+			return err
+		}
 		if _, err := tx.ExecContext(ctx, `UPDATE invites SET revoked = ?, revoked_by = ? WHERE scope = ? AND email = ? AND accepted = 0 AND revoked = 0`,
 			row.Created, row.By, row.Scope, row.Email); err != nil {
 			return err
@@ -155,6 +162,33 @@ func (s *Service) insertInvite(ctx context.Context, row inviteRow) error {
 			(:id, :hash, :email, :role, :scope, :valid_until, :why, :mailed, :created, :created_by, :expires, :accepted, :revoked)`, row)
 		return err
 	})
+}
+
+// notTooOften refuses invites of a scope that come too fast: each is a letter to
+// somebody who has not asked for one. Those that ended count, or inviting anew would
+// be a way round.
+func notTooOften(ctx context.Context, tx *sqlx.Tx, row inviteRow) error {
+	const within = `SELECT created FROM invites WHERE scope = ? AND created > ? AND created <= ?`
+	const nth = ` ORDER BY created DESC LIMIT 1 OFFSET ?`
+	after := row.Created - askedWithin.Milliseconds()
+	var of, all []int64 // the one that must be an hour old first
+	err := errors.Join(tx.SelectContext(ctx, &of, within+` AND email = ?`+nth, row.Scope, after, row.Created, row.Email, mostOfOne-1),
+		tx.SelectContext(ctx, &all, within+nth, row.Scope, after, row.Created, mostAsked-1))
+	switch {
+	case err != nil:
+		return err
+	case len(of) > 0:
+		return errTooOften("This address was invited %d times within an hour.", mostOfOne, of[0]-after)
+	case len(all) > 0:
+		return errTooOften("%d people were invited here within an hour.", mostAsked, all[0]-after)
+	}
+	return nil
+}
+
+func errTooOften(what string, n int, wait int64) error {
+	seconds := (wait + 999) / 1000
+	return api.Errorf(http.StatusTooManyRequests, "too-many", what+" Try again in %d minutes.", n, (seconds+59)/60).
+		WithHeader("Retry-After", strconv.FormatInt(seconds, 10))
 }
 
 const inviteText = `Hello,
@@ -202,15 +236,19 @@ func (s *Service) actorName(ctx context.Context, actor string) (string, error) {
 
 // RevokeInvite takes an open invite of a scope back. data.ErrNotFound.
 func (s *Service) RevokeInvite(ctx context.Context, scope, id string) error {
-	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+	if err := s.endInvite(ctx, scope, id); err != nil {
+		return fmt.Errorf("revoke invite: %w", err)
+	}
+	return s.record(ctx, "invite.revoke", id, api.OK, map[string]string{"scope": scope})
+}
+
+// endInvite is RevokeInvite without the entry.
+func (s *Service) endInvite(ctx context.Context, scope, id string) error {
+	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		done, err := tx.ExecContext(ctx, `UPDATE invites SET revoked = ?, revoked_by = ? WHERE id = ? AND scope = ? AND accepted = 0 AND revoked = 0`,
 			millis(s.now()), data.ActorFrom(ctx).String(), id, scope)
 		return changedOne(done, err)
 	})
-	if err != nil {
-		return fmt.Errorf("revoke invite: %w", err)
-	}
-	return s.record(ctx, "invite.revoke", id, api.OK, map[string]string{"scope": scope})
 }
 
 // invites lists those of a scope, the newest first; with the filter "pending" those

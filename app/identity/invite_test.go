@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -194,4 +195,34 @@ func TestInviteByPasskey(t *testing.T) {
 	f := decode[Factors](t, n.want(200, "GET", "/api/v1/session/factors", ""))
 	equal(t, "factors", len(f.Passkeys) == 1 && !f.Password, true)
 	equal(t, "alone", h.named().showPasskey(device).Code, 201)
+}
+
+// TestInvitesComeNotTooFast: inviting anew is no way to have letters written without end.
+func TestInvitesComeNotTooFast(t *testing.T) {
+	h := newHouse(t)
+	box := withMail(h)
+	ada := data.WithActor(bg, person(h.member("ada@example.com", acme.Tenant, beta.Tenant).ID))
+	b := h.browser().signIn("ada@example.com")
+	for range mostOfOne {
+		invite(b, `{"email":"mia@example.com"}`)
+		h.clock.add(time.Minute)
+	}
+	w := b.want(429, "POST", invitesPath, `{"email":"mia@example.com"}`)
+	equal(t, "come again", w.Header().Get("Retry-After"), "3300") // the first was made five minutes ago
+	equal(t, "letters", len(box.of("invite", "mia@example.com")), mostOfOne)
+	invite(b, `{"email":"zoe@example.com"}`)
+	b.want(201, "POST", "/api/v1/tenants/beta/invites", `{"email":"mia@example.com"}`) // another scope says nothing of this one
+	for n := mostOfOne + 1; n < mostAsked; n++ {
+		_, err := h.Invite(ada, acme.Tenant, InviteRequest{Email: fmt.Sprintf("p%d@example.com", n)})
+		must(t, err)
+	}
+	_, err := h.Invite(ada, acme.Tenant, InviteRequest{Email: "last@example.com"})
+	equal(t, "the scope", api.AsProblem(err).Code, "too-many")
+	equal(t, "status", api.AsProblem(err).Status, 429)
+	h.clock.add(askedWithin - 5*time.Minute) // the first of all is an hour old
+	open, err := h.invites(bg, acme.Tenant, api.Paging{Page: 1, PerPage: 1, Filter: "pending"})
+	must(t, err)
+	equal(t, "still good", open.Total, mostAsked-mostOfOne+1)
+	_, err = h.Invite(ada, acme.Tenant, InviteRequest{Email: "mia@example.com"})
+	must(t, err)
 }

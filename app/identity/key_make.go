@@ -106,11 +106,19 @@ func (s *Service) RevokeKey(ctx context.Context, store data.StoreID, id string) 
 
 // revokeKey is RevokeKey for the control plane's ("") as well.
 func (s *Service) revokeKey(ctx context.Context, store, id string) error {
-	if err := s.changeKey(ctx, store, id, `revoked = ?, revoked_by = ?`, `revoked = 0`, millis(s.now()), data.ActorFrom(ctx).String()); err != nil {
+	if err := s.endKey(ctx, store, id); err != nil {
 		return fmt.Errorf("revoke key: %w", err)
 	}
-	s.cutOff(store, id)
 	return s.recordIn(ctx, store, "key.revoke", id, api.OK, nil)
+}
+
+// endKey is revokeKey without the entry.
+func (s *Service) endKey(ctx context.Context, store, id string) error {
+	err := s.changeKey(ctx, store, id, `revoked = ?, revoked_by = ?`, `revoked = 0`, millis(s.now()), data.ActorFrom(ctx).String())
+	if err == nil {
+		s.cutOff(store, id)
+	}
+	return err
 }
 
 // changeKey sets columns of a key that meets a condition. data.ErrNotFound.

@@ -38,7 +38,7 @@ func (s *Service) Found(ctx context.Context, tenant, email string, again bool) e
 func (s *Service) owned(ctx context.Context, tenant string) (owned bool, err error) {
 	err = s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
 		n, err := owners(ctx, tx, tenant, s.now())
-		owned = n > 0
+		owned = n.Open > 0
 		return err
 	})
 	return owned, err
@@ -147,7 +147,7 @@ const ownerlessWhy = "nobody owned the tenant when roles of the appliance stoppe
 
 func (s *Service) ownOwnerless(ctx context.Context, tx *sqlx.Tx, tenant string) (int, error) {
 	n, err := owners(ctx, tx, tenant, s.now())
-	if err != nil || n > 0 {
+	if err != nil || n.Open > 0 {
 		return 0, err
 	}
 	now := s.now()

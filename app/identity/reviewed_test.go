@@ -110,3 +110,21 @@ func BenchmarkAuthorizeKey(b *testing.B) {
 		}
 	}
 }
+
+// TestTheSystemKeepsTheLastOwnersRole: also of somebody who is locked out, whom a
+// review left unanswered would take it from; a person may.
+func TestTheSystemKeepsTheLastOwnersRole(t *testing.T) {
+	h := newHouse(t)
+	h.owner("ada@example.com")
+	system := data.WithActor(bg, data.Actor{Kind: data.System})
+	h.member("mia@example.com", acme.Tenant)
+	h.member("bob@example.com", acme.Tenant)
+	h.lock("mia@example.com")
+	h.lock("bob@example.com")
+	live, err := h.LiveGrants(bg, acme.Tenant)
+	must(t, err)
+	equal(t, "owners", len(live), 2)
+	must(t, h.EndGrant(system, live[0].ID))
+	equal(t, "the last one", IsLastOwner(h.EndGrant(system, live[1].ID)), true)
+	must(t, h.RevokeGrant(bg, live[1].ID))
+}

@@ -61,8 +61,9 @@ type Service struct {
 	settings atomic.Pointer[Settings] // nil: not set up
 	desk     sync.Mutex               // one round of the outbox at a time
 	mu       sync.Mutex
-	busy     bool // a round runs
-	again    bool // there is more for it
+	first    atomic.Bool // a pressing letter came since the round looked
+	busy     bool        // a round runs
+	again    bool        // there is more for it
 	stop     context.CancelFunc
 	ctx      context.Context
 	work     sync.WaitGroup

@@ -281,3 +281,103 @@ func TestSettingsThatCannotBeRecordedAreNone(t *testing.T) {
 		t.Error("set without a record")
 	}
 }
+
+// heldCarrier notes whose turn it was, and waits with the first letter until it may go on.
+type heldCarrier struct {
+	mu      sync.Mutex
+	kinds   []string
+	started chan struct{}
+	goOn    chan struct{}
+}
+
+func (h *heldCarrier) Carry(_ context.Context, _ Settings, _ string, l Letter) error {
+	h.mu.Lock()
+	h.kinds = append(h.kinds, l.Kind)
+	first := len(h.kinds) == 1
+	h.mu.Unlock()
+	if first {
+		close(h.started)
+		<-h.goOn
+	}
+	return nil
+}
+
+// TestCodesGoFirst: what somebody waits for at the screen overtakes what was there before.
+func TestCodesGoFirst(t *testing.T) {
+	h := &heldCarrier{started: make(chan struct{}), goOn: make(chan struct{})}
+	s, c, _ := newMail(t, h)
+	must(t, s.Set(bg, anyServer))
+	send := func(kind string) {
+		t.Helper()
+		must(t, s.Send(bg, Letter{To: "mia@example.com", Kind: kind, Expires: c.Now().Add(time.Hour)}))
+	}
+	send("invite")
+	<-h.started
+	for range atOnce + 5 { // more than a page
+		send("invite")
+	}
+	c.add(time.Second)
+	send("reset")
+	send("code")
+	close(h.goOn)
+	settled(s)
+	if len(h.kinds) != atOnce+8 {
+		t.Fatalf("%d letters went out", len(h.kinds))
+	}
+	for _, kind := range h.kinds[1:3] {
+		if kind == "invite" {
+			t.Fatalf("in this order: %v", h.kinds)
+		}
+	}
+}
+
+// TestARoundLooksForCodes: a letter that comes while a page is under way is next.
+func TestARoundLooksForCodes(t *testing.T) {
+	h := &heldCarrier{started: make(chan struct{}), goOn: make(chan struct{})}
+	s, c, _ := newMail(t, h)
+	must(t, s.Set(bg, anyServer))
+	settled(s)
+	s.pause(true)
+	for range 3 { // one page
+		must(t, s.Send(bg, Letter{To: "mia@example.com", Kind: "invite", Expires: c.Now().Add(time.Hour)}))
+	}
+	s.pause(false)
+	s.kick()
+	<-h.started
+	must(t, s.Send(bg, Letter{To: "mia@example.com", Kind: "code", Expires: c.Now().Add(time.Hour)}))
+	close(h.goOn)
+	settled(s)
+	if len(h.kinds) != 4 || h.kinds[1] != "code" {
+		t.Errorf("in this order: %v", h.kinds)
+	}
+}
+
+func (s *Service) pause(busy bool) { s.mu.Lock(); defer s.mu.Unlock(); s.busy = busy }
+
+// TestTheOutboxKeepsRoomForCodes: where there is none for invites, there is for these.
+func TestTheOutboxKeepsRoomForCodes(t *testing.T) {
+	s, c, _ := newMail(t, &lateCarrier{fail: errors.New("down")})
+	must(t, s.Set(bg, anyServer))
+	fill := func(n int) {
+		t.Helper()
+		later := c.Now().Add(time.Hour).UnixMilli()
+		must(t, s.mark(bg, `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+			INSERT INTO mail_outbox (id, recipient, kind, subject, body, state, created, expires, due)
+			SELECT lower(hex(randomblob(8))), 'a@example.com', 'invite', '', '', 'waiting', ?, ?, ? FROM n`, n, later, later+1, later))
+	}
+	send := func(kind string) error {
+		err := s.Send(bg, Letter{To: "mia@example.com", Kind: kind, Expires: c.Now().Add(time.Minute)})
+		settled(s)
+		return err
+	}
+	fill(mostOthers)
+	if err := send("invite"); !errors.Is(err, ErrFull) || api.AsProblem(err).Status != 503 {
+		t.Errorf("an invite: %v", err)
+	}
+	must(t, send("code"))
+	must(t, send("reset"))
+	fill(mostOpen - mostOthers)
+	if err := send("code"); !errors.Is(err, ErrFull) {
+		t.Errorf("a code where all is full: %v", err)
+	}
+}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/jmoiron/sqlx"
 
+	"holdfast/app/api"
 	"holdfast/data/system"
 )
 
@@ -17,12 +19,29 @@ const (
 	firstWait  = 30 * time.Second
 	longWait   = time.Hour
 	rowsKept   = 30 * 24 * time.Hour // after the end, without the text
-	mostOpen   = 5000
+	mostOpen   = 5000                // letters that somebody waits for at the screen
+	mostOthers = 4000                // a letter of another kind finds room up to here
 	carryLimit = 60 * time.Second
 )
 
 // ErrFull refuses a letter: too many wait.
 var ErrFull = errors.New("the outbox is full")
+
+func errFull() error {
+	return api.Errorf(http.StatusServiceUnavailable, "mail-full", "Too many letters wait to be sent. Try again later.").
+		WithHeader("Retry-After", "60").Because(ErrFull)
+}
+
+// pressing are the kinds of letters that somebody waits for at the screen: they go
+// first, and the others leave room for them.
+const pressing = `('code', 'reset')`
+
+func room(kind string) (most int, first bool) {
+	if kind == "code" || kind == "reset" {
+		return mostOpen, true
+	}
+	return mostOthers, false
+}
 
 type letterRow struct {
 	ID      string `db:"id"`
@@ -42,7 +61,7 @@ type letterRow struct {
 const letterColumns = `id, recipient, kind, subject, body, state, tries, created, expires, due, ended, error`
 
 // Send puts a letter into the outbox. It is durable when it returns, and handed over
-// soon. ErrNotSet, ErrFull.
+// soon. ErrNotSet, ErrFull (a 503 problem).
 func (s *Service) Send(ctx context.Context, l Letter) error {
 	if s.settings.Load() == nil {
 		return ErrNotSet
@@ -50,13 +69,14 @@ func (s *Service) Send(ctx context.Context, l Letter) error {
 	now := s.now().UnixMilli()
 	row := letterRow{ID: system.NewID(), To: l.To, Kind: l.Kind, Subject: l.Subject, Body: l.Text, State: "waiting",
 		Created: now, Expires: l.Expires.UnixMilli(), Due: now}
+	most, first := room(l.Kind)
 	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		var open int
 		if err := tx.GetContext(ctx, &open, `SELECT count(*) FROM mail_outbox WHERE state IN ('waiting', 'sending')`); err != nil {
 			return err
 		}
-		if open >= mostOpen {
-			return ErrFull
+		if open >= most {
+			return errFull()
 		}
 		_, err := tx.NamedExecContext(ctx, `INSERT INTO mail_outbox (`+letterColumns+`) VALUES
 			(:id, :recipient, :kind, :subject, :body, :state, :tries, :created, :expires, :due, :ended, :error)`, row)
@@ -64,6 +84,9 @@ func (s *Service) Send(ctx context.Context, l Letter) error {
 	})
 	if err != nil {
 		return fmt.Errorf("keep letter: %w", err)
+	}
+	if first {
+		s.first.Store(true)
 	}
 	s.kick()
 	return nil
@@ -76,15 +99,17 @@ func (s *Service) anyDue(ctx context.Context, now time.Time) (due bool, err erro
 	return due, err
 }
 
-// round hands over all letters whose turn it is, the oldest first.
+// round hands over all letters whose turn it is: the pressing ones first, then the
+// oldest. A pressing one that comes meanwhile is next.
 func (s *Service) round(ctx context.Context) error {
 	s.desk.Lock()
 	defer s.desk.Unlock()
 	for {
+		s.first.Store(false)
 		var rows []letterRow
 		err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
 			return tx.SelectContext(ctx, &rows, `SELECT `+letterColumns+` FROM mail_outbox WHERE state IN ('waiting', 'sending') AND due <= ? AND expires > ?
-				ORDER BY created, id LIMIT ?`, s.now().UnixMilli(), s.now().UnixMilli(), atOnce)
+				ORDER BY kind NOT IN `+pressing+`, created, id LIMIT ?`, s.now().UnixMilli(), s.now().UnixMilli(), atOnce)
 		})
 		if err != nil || len(rows) == 0 {
 			return err
@@ -93,6 +118,9 @@ func (s *Service) round(ctx context.Context) error {
 			settings := s.settings.Load()
 			if settings == nil {
 				return nil
+			}
+			if _, first := room(row.Kind); !first && s.first.Load() {
+				break
 			}
 			if err := s.handOver(ctx, *settings, row); err != nil {
 				return err

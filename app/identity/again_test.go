@@ -1,0 +1,56 @@
+package identity
+
+import (
+	"testing"
+	"time"
+
+	"holdfast/app/api"
+	"holdfast/data"
+)
+
+// again says whether EndAgain found something to do, twice: the second time there is
+// nothing left.
+func (h *house) again(action, target string, detail map[string]string, at time.Time) bool {
+	h.t.Helper()
+	done, err := h.EndAgain(bg, action, target, detail, at)
+	must(h.t, err)
+	twice, err := h.EndAgain(bg, action, target, detail, at)
+	must(h.t, err)
+	equal(h.t, action+" twice", twice, false)
+	return done
+}
+
+// TestWhatWasEndedEndsAgain: keys of the control plane, invites and disabled accounts
+// of which a log knows more than the database.
+func TestWhatWasEndedEndsAgain(t *testing.T) {
+	h := newHouse(t)
+	h.owner("ada@example.com")
+	bob, mia := h.member("bob@example.com"), h.member("mia@example.com", acme.Tenant)
+	control := h.controlKeyOf(data.ActorFrom(bg), api.TenantRead)
+	invited, err := h.Invite(data.WithActor(bg, person(mia.ID)), acme.Tenant, InviteRequest{Email: "zoe@example.com"})
+	must(t, err)
+	h.clock.add(time.Hour)
+	at := h.now()
+
+	equal(t, "a key", h.again("key.revoke", control.ID, nil, at), true)
+	equal(t, "recorded", h.log.last(), "host:1000 key.revoke  ok")
+	equal(t, "state", h.shownKey("", control.ID).State, "revoked")
+	equal(t, "a store's key is another log's", h.again("key.revoke", h.key(acme, NewKey{}).ID, nil, at), false)
+
+	equal(t, "of another scope", h.again("invite.revoke", invited.ID, map[string]string{"scope": beta.Tenant}, at), false)
+	equal(t, "an invite", h.again("invite.revoke", invited.ID, map[string]string{"scope": acme.Tenant}, at), true)
+	equal(t, "its link", codeOf(t, h.browser().want(410, "POST", "/api/v1/invite", `{"token":"`+tokenOf(t, invited.Link)+`"}`)), "invite-revoked")
+
+	equal(t, "an account", h.again("person.disable", bob.ID, nil, at), true)
+	h.browser().want(401, "POST", "/api/v1/session", credentials("bob@example.com", goodPassword))
+	must(t, h.setState(bg, "person.unlock", bob.ID, active))
+	equal(t, "opened later", h.again("person.disable", bob.ID, nil, at.Add(-time.Minute)), false)
+}
+
+func TestTheLastOwnerIsNotDisabledAgain(t *testing.T) {
+	h := newHouse(t)
+	ada := h.owner("ada@example.com")
+	h.clock.add(time.Hour)
+	_, err := h.EndAgain(bg, "person.disable", ada.ID, nil, h.now())
+	equal(t, "kept", IsLastOwner(err), true)
+}
