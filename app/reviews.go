@@ -59,6 +59,8 @@ func wordsOf(n review.Notice, base string) (subject, text string) {
 	switch n.Kind {
 	case review.NoticeIdle:
 		return "Your account is not used", fmt.Sprintf("Your account has not been used for long. It is disabled on %s, unless you sign in before:\n\n%s\n", until, base)
+	case review.NoticeIdleKeys:
+		return "API keys are not used", fmt.Sprintf("%d API keys of %s have not been used for long. The first is disabled on %s, unless something uses it before:\n\n%s\n", n.Waiting, n.Name, until, base)
 	case review.NoticeWaiting:
 		return "Access is about to be revoked", fmt.Sprintf("The access review of %s is overdue. %d roles and keys are revoked on %s if nobody confirms them:\n\n%s/reviews/%s\n", n.Name, n.Waiting, until, base, n.Review)
 	}

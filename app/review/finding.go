@@ -38,7 +38,10 @@ func (s *Service) Findings(ctx context.Context) (out []Finding, err error) {
 	if out, err = s.ofKept(ctx, out, names); err != nil {
 		return out, err
 	}
-	return s.ofIdle(ctx, out)
+	if out, err = s.ofIdle(ctx, out); err != nil {
+		return out, err
+	}
+	return s.ofIdleKeys(ctx, out)
 }
 
 func (s *Service) ofCampaign(ctx context.Context, out []Finding, r reviewRow, name string) ([]Finding, error) {
@@ -53,6 +56,15 @@ func (s *Service) ofCampaign(ctx context.Context, out []Finding, r reviewRow, na
 		f.What = fmt.Sprintf("The access review of %s is overdue: %d of %d are revoked on %s if nobody answers for them.", name, sum.Waiting, sum.Items, r.ends().Format("2006-01-02 15:04 MST"))
 	}
 	return append(out, f), nil
+}
+
+func (s *Service) ofIdleKeys(ctx context.Context, out []Finding) ([]Finding, error) {
+	rows, err := s.idleKeyRows(ctx)
+	if err == nil && len(rows) > 0 {
+		out = append(out, Finding{"keys-idle", "info", fmt.Sprintf("%d API keys were not used for long and will be disabled.", len(rows)),
+			"What needs one uses it. holdfast audit list shows which, and when: key.idle"})
+	}
+	return out, err
 }
 
 // ofKept tells of last owners that the last review of their scope kept unanswered.

@@ -117,18 +117,3 @@ func (s *Service) forgetIdle(ctx context.Context, person string) error {
 		return err
 	})
 }
-
-// sweepKeys disables keys that nobody uses.
-func (s *Service) sweepKeys(ctx context.Context, p Policy) error {
-	if p.UnusedKeys == 0 {
-		return nil
-	}
-	unused, err := s.config.Accounts.UnusedKeys(ctx, s.now().Add(-time.Duration(p.UnusedKeys)*day))
-	if err != nil {
-		return fmt.Errorf("unused keys: %w", err)
-	}
-	for _, k := range unused {
-		err = errors.Join(err, s.config.Accounts.DisableKey(ctx, k, fmt.Sprintf("not used for %d days", p.UnusedKeys)))
-	}
-	return err
-}

@@ -20,7 +20,7 @@ type Policy struct {
 	Answer     int `json:"answer_days" doc:"from the beginning until notice is given"`
 	Notice     int `json:"notice_days" doc:"from the notice until what is unanswered is revoked"`
 	Dormant    int `json:"dormant_days" doc:"without a sign-in until an account is disabled; 0: never"`
-	Warn       int `json:"warn_days" doc:"at least so long before that, its person is warned"`
+	Warn       int `json:"warn_days" doc:"at least so long before that, its person is warned; owners of unused keys too, at most half of unused_key_days"`
 	UnusedKeys int `json:"unused_key_days" doc:"without use until an API key is disabled; 0: never"`
 }
 

@@ -94,9 +94,10 @@ type Signer interface {
 
 // Kinds of notice.
 const (
-	NoticeStarted = "review-started"
-	NoticeWaiting = "review-waiting" // the time to answer is over, and things lapse soon
-	NoticeIdle    = "account-idle"
+	NoticeStarted  = "review-started"
+	NoticeWaiting  = "review-waiting" // the time to answer is over, and things lapse soon
+	NoticeIdle     = "account-idle"
+	NoticeIdleKeys = "keys-idle" // of a scope, whose owners are to be told
 )
 
 // Notice is something that somebody should be told of by mail.
@@ -105,7 +106,7 @@ type Notice struct {
 	Scope   string // of a review; its owners are to be told
 	Name    string
 	Review  string
-	Waiting int
+	Waiting int       // what is to be decided, or keys
 	Address string    // of an idle account
 	Until   time.Time // when things lapse, or the account is closed
 }

@@ -137,7 +137,7 @@ func (w *world) UnusedKeys(_ context.Context, since time.Time) (out []Held, err 
 
 func (w *world) DisableKey(_ context.Context, h Held, _ string) error {
 	w.done = append(w.done, "disable "+h.ID)
-	w.unused = nil
+	w.unused = slices.DeleteFunc(w.unused, func(k Held) bool { return k.ID == h.ID })
 	return nil
 }
 
@@ -343,9 +343,7 @@ func TestIdleAccounts(t *testing.T) {
 	must(t, s.SetPolicy(as(host), Policy{Answer: 14, Notice: 7, Dormant: 90, Warn: 14}))
 	sweep := func(d time.Duration) string {
 		t.Helper()
-		w.pass(d)
-		must(t, s.Sweep(context.Background(), w.now))
-		must(t, s.Sweep(context.Background(), w.now))
+		daily(t, s, w, d)
 		return strings.Join(w.done, ",")
 	}
 	sweep(75 * day)
@@ -372,19 +370,72 @@ func TestIdleAccountsAreWarnedFirst(t *testing.T) {
 	must(t, s.Sweep(context.Background(), w.now))
 	must(t, s.Sweep(context.Background(), w.now))
 	equal(t, "done", strings.Join(w.done, ","), "")
-	w.pass(14 * day)
-	must(t, s.Sweep(context.Background(), w.now))
+	daily(t, s, w, 14*day)
 	equal(t, "then", slices.Contains(w.done, "disable p-idle"), true)
+}
+
+// daily passes time with a running appliance.
+func daily(t testing.TB, s *Service, w *world, d time.Duration) {
+	t.Helper()
+	for ; d > 0; d -= day {
+		w.pass(min(d, day))
+		must(t, s.Sweep(context.Background(), w.now))
+	}
+	must(t, s.Sweep(context.Background(), w.now))
 }
 
 func TestUnusedKeys(t *testing.T) {
 	s, w := newService(t)
+	w.unused = []Held{key("k-old", "read"), key("k-older", "admin")}
+	w.unused[0].Store, w.unused[1].Store = "t-acme/prod", "t-acme/prod"
+	daily(t, s, w, 75*day)
+	equal(t, "not yet", len(w.notices), 0)
+	daily(t, s, w, 2*day)
+	equal(t, "warned of both at once", len(w.notices) == 1 && w.notices[0].Kind == NoticeIdleKeys && w.notices[0].Waiting == 2 && w.notices[0].Scope == "t-acme", true)
+	equal(t, "recorded where its owners read", w.events[len(w.events)-1], "system key.idle  t-acme/prod")
+	found, err := s.Findings(t.Context())
+	must(t, err)
+	equal(t, "finding", len(found) == 1 && found[0].ID == "keys-idle", true)
+	w.unused[0].Used = w.clock() // in use again
+	daily(t, s, w, 13*day)
+	equal(t, "no sooner than said", len(w.done), 0)
+	daily(t, s, w, day)
+	equal(t, "done", strings.Join(w.done, ","), "disable k-older")
+	rows, err := s.idleKeyRows(t.Context())
+	must(t, err)
+	equal(t, "forgotten", len(rows), 0)
+}
+
+// TestTimeOffDoesNotCount: neither to the warning of keys and accounts nor to what is
+// left of it, wherever the appliance was switched off.
+func TestTimeOffDoesNotCount(t *testing.T) {
+	s, w := newService(t)
+	must(t, s.SetPolicy(as(host), Policy{Answer: 14, Notice: 7, Dormant: 90, Warn: 14, UnusedKeys: 90}))
 	w.unused = []Held{key("k-old", "read")}
-	w.pass(89 * day)
+	w.idle = []Account{{"p-idle", "Ida", "ida@example.com", goldenTime}}
+	w.pass(365 * day) // off
+	daily(t, s, w, day)
+	daily(t, s, w, 9*day)
+	equal(t, "warned", len(w.notices), 2)
+	w.pass(200 * day)
 	must(t, s.Sweep(context.Background(), w.now))
-	equal(t, "done", len(w.done), 0)
-	w.pass(2 * day)
-	must(t, s.Sweep(context.Background(), w.now))
+	equal(t, "after another time off", len(w.done), 0)
+	daily(t, s, w, 4*day)
+	equal(t, "a day before", len(w.done), 0)
+	daily(t, s, w, day)
+	equal(t, "then", strings.Join(w.done, ","), "disable p-idle,disable k-old")
+}
+
+// TestKeysOfAShortPeriodAreNotWarnedOfAtOnce: the warning is at most half of it.
+func TestKeysOfAShortPeriodAreNotWarnedOfAtOnce(t *testing.T) {
+	s, w := newService(t)
+	must(t, s.SetPolicy(as(host), Policy{Answer: 14, Notice: 7, Warn: 14, UnusedKeys: 7}))
+	w.unused = []Held{key("k-old", "read")}
+	daily(t, s, w, 4*day)
+	equal(t, "new", len(w.notices), 0)
+	daily(t, s, w, day)
+	equal(t, "warned", len(w.notices), 1)
+	daily(t, s, w, 3*day)
 	equal(t, "done", strings.Join(w.done, ","), "disable k-old")
 }
 

@@ -23,7 +23,11 @@ func (s *Service) Sweep(ctx context.Context, _ time.Time) error {
 	if err != nil {
 		return fmt.Errorf("scopes to review: %w", err)
 	}
-	return errors.Join(s.begin(ctx, policy, scopes), s.goOn(ctx, scopes), s.sweepAccounts(ctx, policy), s.sweepKeys(ctx, policy))
+	err = errors.Join(s.begin(ctx, policy, scopes), s.goOn(ctx, scopes))
+	if late := s.leaveOut(ctx); late != nil { // nothing is closed by a wrong time
+		return errors.Join(err, late)
+	}
+	return errors.Join(err, s.sweepAccounts(ctx, policy), s.sweepKeys(ctx, policy, scopes))
 }
 
 // begin starts the campaigns that are due.

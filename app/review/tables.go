@@ -51,6 +51,16 @@ CREATE TABLE idle_accounts (
 	warned INTEGER NOT NULL,
 	kept INTEGER NOT NULL DEFAULT 0           -- when it was not closed, being the last owner's
 ) STRICT, WITHOUT ROWID;
+`}, {Name: "idle keys", SQL: `
+CREATE TABLE idle_keys (
+	key TEXT PRIMARY KEY,                     -- id
+	since INTEGER NOT NULL,                   -- last use
+	warned INTEGER NOT NULL                   -- later by the time in which the appliance did not run
+) STRICT, WITHOUT ROWID;
+CREATE TABLE idle_swept (
+	one INTEGER PRIMARY KEY CHECK (one = 1),
+	swept INTEGER NOT NULL                    -- when something idle was last looked at, to the hour
+) STRICT;
 `}}
 
 type reviewRow struct {
