@@ -47,6 +47,8 @@ func (p people) MayGive(ctx context.Context, scope, role string) error {
 	return p.identity.MayGive(ctx, scope, role)
 }
 
+func (p people) MaySet(ctx context.Context, scope string) error { return p.identity.MaySet(ctx, scope) }
+
 func (p people) SignIn(w http.ResponseWriter, r *http.Request, v sso.Vouched) (any, error) {
 	return p.identity.SignInFederated(w, r, identity.Federated(v))
 }

@@ -51,24 +51,26 @@ func (s *Service) ApproveAccess(ctx context.Context, tenant, id, note string) (A
 	if err != nil {
 		return AccessRequest{}, err
 	}
-	if err := s.mayGiveAny(ctx, r); err != nil {
+	end, err := s.givingAny(ctx, r)
+	if err != nil {
 		return AccessRequest{}, err
 	}
-	r.Note = note
+	r.Note, r.Until = note, millis(end)
 	return s.approve(ctx, r, approver)
 }
 
-// mayGiveAny refuses to approve more than the approver has.
-func (s *Service) mayGiveAny(ctx context.Context, r requestRow) error {
+// givingAny refuses to approve more than the approver has, and tells until when they have
+// it; zero: no end.
+func (s *Service) givingAny(ctx context.Context, r requestRow) (end time.Time, err error) {
 	var e effect
-	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) (err error) {
+	err = s.config.DB.View(ctx, func(tx *sqlx.Tx) (err error) {
 		e, err = s.effectOfAny(ctx, tx, r.Tenant, r.Role, r.Glass)
 		return err
 	})
 	if err != nil {
-		return err
+		return end, err
 	}
-	return s.mayHandOut(ctx, r.Tenant, list(e.allow))
+	return s.handOut(ctx, r.Tenant, append(list(e.allow), api.MemberManage))
 }
 
 // toDecide finds an open request that is not the context's actor's own.
@@ -93,11 +95,12 @@ func errNotOpen(state string) error {
 	return api.Errorf(http.StatusConflict, "not-open", "This request is %s: it cannot be decided any more.", state)
 }
 
-// approve turns an open request into a grant, in one transaction, and records it.
+// approve turns an open request into a grant, in one transaction, and records it. The
+// grant ends at the latest at the request's Until, if it has one.
 func (s *Service) approve(ctx context.Context, r requestRow, by string) (AccessRequest, error) {
 	now := s.now()
 	r.State, r.Decided, r.DecidedBy = requestApproved, millis(now), by
-	r.Grant, r.Until = system.NewID(), millis(now.Add(time.Duration(r.Seconds)*time.Second))
+	r.Grant, r.Until = system.NewID(), millis(sooner(now.Add(time.Duration(r.Seconds)*time.Second), fromMillis(r.Until)))
 	g := Grant{ID: r.Grant, Person: r.Requester, Role: r.Role, Scope: r.Tenant, From: now, Until: fromMillis(r.Until), Why: r.Why, Request: r.ID, Glass: r.Glass}
 	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		if err := s.stillThere(ctx, tx, r); err != nil {

@@ -74,6 +74,11 @@ func (s *Service) serveSetAccessPolicy(w http.ResponseWriter, r *http.Request) e
 	if err := api.Read(r, &in); err != nil {
 		return err
 	}
+	if in.Emergency { // whoever is an owner for an hour does not open it for good
+		if err := s.mayKeep(r.Context(), tenant, []api.Permission{api.MemberManage}); err != nil {
+			return err
+		}
+	}
 	if err := s.setAccessPolicy(r.Context(), tenant, in); err != nil {
 		return err
 	}

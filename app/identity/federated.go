@@ -211,9 +211,20 @@ func oneLine(name string) string {
 	return name
 }
 
-// MayGive refuses a role that allows more than the context's actor may there.
+// MayGive refuses a role that allows more than the context's actor may there, and to who
+// has that for a while only: what a provider gives has no end.
 func (s *Service) MayGive(ctx context.Context, scope, role string) error {
-	return s.mayGive(ctx, scope, role)
+	end, err := s.giving(ctx, scope, role)
+	if err == nil && !end.IsZero() {
+		err = errForAWhile(end)
+	}
+	return err
+}
+
+// MaySet refuses who says who may what in the scope for a while only, or not at all: what
+// is set there has no end.
+func (s *Service) MaySet(ctx context.Context, scope string) error {
+	return s.mayKeep(ctx, scope, []api.Permission{manages(scope)})
 }
 
 // HasWayIn says whether a person has a password or a passkey to sign in with.

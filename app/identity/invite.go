@@ -135,7 +135,11 @@ func (s *Service) newInvite(ctx context.Context, scope string, n InviteRequest) 
 	if err != nil {
 		return inviteRow{}, err
 	}
-	if err := s.mayGive(ctx, scope, n.Role); err != nil {
+	end, err := s.giving(ctx, scope, n.Role)
+	if err != nil {
+		return inviteRow{}, err
+	}
+	if g.Until, err = notLonger(g.Until, end); err != nil {
 		return inviteRow{}, err
 	}
 	return inviteRow{ID: system.NewID(), Email: email, Role: n.Role, Scope: scope, Until: millis(g.Until), Why: g.Why,

@@ -87,20 +87,22 @@ func (s *Service) readInvite(r *http.Request, token string) (inviteRow, error) {
 	if state := row.state(s.now()); state != "open" {
 		return row, errInvite(state, by)
 	}
-	return row, s.stillGivable(ctx, row, by)
+	end, err := s.stillGivable(ctx, row, by)
+	row.Until = millis(sooner(fromMillis(row.Until), end))
+	return row, err
 }
 
 // stillGivable refuses an invite whose maker could not give the role any more, and one
-// to a tenant that is gone.
-func (s *Service) stillGivable(ctx context.Context, row inviteRow, by string) error {
+// to a tenant that is gone. It tells until when its maker can give it; zero: no end.
+func (s *Service) stillGivable(ctx context.Context, row inviteRow, by string) (end time.Time, err error) {
 	if _, err := s.placeOf(ctx, row.Scope); err != nil {
-		return orElse(ifTrue(!isNotFound(err), err), errInvite("void", by))
+		return end, orElse(ifTrue(!isNotFound(err), err), errInvite("void", by))
 	}
-	err := s.mayGive(data.WithActor(ctx, data.ParseActor(row.By)), row.Scope, row.Role)
+	end, err = s.giving(data.WithActor(ctx, data.ParseActor(row.By)), row.Scope, row.Role)
 	if err != nil && api.AsProblem(err).Status < 500 {
-		return errInvite("void", by)
+		return end, errInvite("void", by)
 	}
-	return err
+	return end, err
 }
 
 func (s *Service) serveInviteShown(w http.ResponseWriter, r *http.Request) error {

@@ -46,9 +46,30 @@ func (s *Service) CreateKey(ctx context.Context, store data.StoreID, n NewKey) (
 		return Key{}, err
 	}
 	raw, row := s.newRow(ctx, keyPrefix, store.String(), n)
+	if row.Expires, err = s.keyEnd(ctx, store.Tenant, row.Expires); err != nil {
+		return Key{}, err
+	}
 	row.Addresses = addresses
 	row.Collections, row.Names = jsonOf(reach, func(c Collection) string { return c.ID }), jsonOf(reach, func(c Collection) string { return c.Name })
 	return s.keepKey(ctx, raw, row)
+}
+
+// keyEnd is when a key of a tenant's store ends at the latest: with its maker's own right
+// to make keys.
+func (s *Service) keyEnd(ctx context.Context, tenant string, expires int64) (int64, error) {
+	actor := data.ActorFrom(ctx)
+	if _, holder := holderOf(actor); !holder { // the program itself
+		return expires, nil
+	}
+	st, err := s.actorStanding(ctx, actor)
+	if err != nil {
+		return 0, err
+	}
+	now := s.now()
+	if ok, _ := st.allows(api.KeyManage, tenant, now); !ok && actor.Kind == data.Person {
+		return 0, errMore(api.KeyManage) // it ended since the route asked
+	}
+	return millis(sooner(fromMillis(expires), st.lasts(tenant, api.KeyManage, now))), nil
 }
 
 // keepKey stores and records a key, and gives it in clear.

@@ -61,6 +61,11 @@ func (s *Service) RotateKey(ctx context.Context, store, id string, overlap, life
 		return Key{}, err
 	}
 	raw, made := s.following(ctx, old, life)
+	if made.Store != "" { // one of the control plane may what its maker may, and no longer
+		if made.Expires, err = s.keyEnd(ctx, made.tenant(), made.Expires); err != nil {
+			return Key{}, err
+		}
+	}
 	ends := min(old.Expires, millis(s.now().Add(overlap)))
 	if err := s.follow(ctx, made, ends); err != nil {
 		return Key{}, fmt.Errorf("rotate key: %w", err)

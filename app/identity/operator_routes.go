@@ -39,7 +39,8 @@ func (s *Service) CreateOperator(ctx context.Context, n NewOperator) (Operator, 
 	if n.Role == "" {
 		n.Role = Owner
 	}
-	if err := s.mayGive(ctx, Appliance, n.Role); err != nil {
+	end, err := s.giving(ctx, Appliance, n.Role)
+	if err != nil {
 		return Operator{}, err
 	}
 	email, _ := cleanEmail(n.Email)
@@ -56,7 +57,7 @@ func (s *Service) CreateOperator(ctx context.Context, n NewOperator) (Operator, 
 	if err != nil {
 		return Operator{}, err
 	}
-	p, err := s.addOperator(ctx, n.NewPerson, n.Role, hash, "")
+	p, err := s.addOperator(ctx, n.NewPerson, Grant{Role: n.Role, Until: end}, hash, "")
 	if err != nil {
 		return Operator{}, err
 	}

@@ -61,10 +61,10 @@ func TestDisablingThatCannotBeRecordedDoesNotHappen(t *testing.T) {
 // TestEndGrantIsNoWayUp: who reviews ends no role that may more than their own.
 func TestEndGrantIsNoWayUp(t *testing.T) {
 	h := newHouse(t)
-	h.member("mia@example.com", acme.Tenant)
+	mia := h.member("mia@example.com", acme.Tenant)
 	bob := h.member("bob@example.com", acme.Tenant)
 	r := h.member("rev@example.com")
-	_, err := h.CreateRole(bg, acme.Tenant, RoleRequest{Name: "reviewer", Allow: []api.Permission{api.ReviewRead, api.ReviewManage}})
+	_, err := h.CreateRole(data.WithActor(bg, person(mia.ID)), acme.Tenant, RoleRequest{Name: "reviewer", Allow: []api.Permission{api.ReviewRead, api.ReviewManage}})
 	must(t, err)
 	_, err = h.Grant(bg, Grant{Person: r.ID, Role: "reviewer", Scope: acme.Tenant})
 	must(t, err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -114,7 +115,7 @@ func (s *Service) CreateRole(ctx context.Context, tenant string, n RoleRequest) 
 	if err := errors.Join(n.check()); err != nil {
 		return Role{}, err
 	}
-	if err := s.mayHandOut(ctx, tenant, n.Allow); err != nil {
+	if err := s.mayKeep(ctx, tenant, append([]api.Permission{api.RoleManage}, n.Allow...)); err != nil {
 		return Role{}, err
 	}
 	if err := s.insertRole(ctx, tenant, n); err != nil {
@@ -166,7 +167,7 @@ func (s *Service) ChangeRole(ctx context.Context, tenant, name string, n RoleReq
 	if err != nil {
 		return Role{}, err
 	}
-	if err := s.mayHandOut(ctx, tenant, append(before.Allow, n.Allow...)); err != nil {
+	if err := s.mayKeep(ctx, tenant, slices.Concat([]api.Permission{api.RoleManage}, before.Allow, n.Allow)); err != nil {
 		return Role{}, err
 	}
 	after := before

@@ -83,7 +83,7 @@ func (s *Service) claim(ctx context.Context, token string, n NewPerson) (Person,
 	if err != nil {
 		return Person{}, err
 	}
-	return s.addOperator(ctx, n, Owner, hash, token)
+	return s.addOperator(ctx, n, Grant{Role: Owner}, hash, token)
 }
 
 // errSetupLink is one answer for used, old and invented links.
@@ -106,10 +106,10 @@ func (s *Service) setupLinkValid(ctx context.Context, token string) error {
 
 // addOperator makes a person with a role on the appliance. With a token, it
 // uses that link up in the same transaction.
-func (s *Service) addOperator(ctx context.Context, n NewPerson, role, hash, token string) (Person, error) {
+func (s *Service) addOperator(ctx context.Context, n NewPerson, grant Grant, hash, token string) (Person, error) {
 	p := Person{system.NewID(), n.Email, n.Name}
 	now := s.now()
-	grant := Grant{ID: system.NewID(), Person: p.ID, Role: role, Scope: Appliance, From: now}
+	grant.ID, grant.Person, grant.Scope, grant.From = system.NewID(), p.ID, Appliance, now
 	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		if token != "" {
 			if err := useSetupLink(ctx, tx, token, now); err != nil {

@@ -190,3 +190,18 @@ func (st standing) within(scope string, now time.Time) permissions {
 	}
 	return set
 }
+
+// lasts is until when the standing allows p in one scope, by the grant that allows it
+// longest; zero: no end. It is asked for what is allowed.
+func (st standing) lasts(scope string, p api.Permission, now time.Time) (end time.Time) {
+	for _, g := range st.grants {
+		switch {
+		case g.Glass || !g.allow[p] || !g.reaches(scope, p) || !g.at(now):
+		case g.Until.IsZero():
+			return g.Until
+		case g.Until.After(end):
+			end = g.Until
+		}
+	}
+	return end
+}

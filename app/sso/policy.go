@@ -40,6 +40,9 @@ func (s *Service) Only(scope string) bool { return (*s.only.Load())[scope] }
 // works by having come in that way; the local socket cannot be shut out.
 func (s *Service) setPolicy(r *http.Request, scope string, p Policy) error {
 	ctx := r.Context()
+	if err := s.config.People.MaySet(ctx, scope); err != nil {
+		return err
+	}
 	if p.Only {
 		if err := s.ready(r, scope); err != nil {
 			return err

@@ -243,6 +243,9 @@ func TestPolicy(t *testing.T) {
 	b := w.browser()
 	b.as = "olga"
 	const path = "/api/v1/policies/single-sign-on"
+	w.people.mayNot = api.ErrForbidden
+	b.want(403, "forbidden", "PUT", path, Policy{true})
+	w.people.mayNot = nil
 	b.want(409, "no-provider", "PUT", path, Policy{true})
 	w.withProvider("company", Appliance)
 	b.want(409, "come-through-it-first", "PUT", path, Policy{true})

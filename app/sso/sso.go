@@ -54,6 +54,8 @@ type People interface {
 	Make(ctx context.Context, email, name, role, scope string) (Person, error)
 	// MayGive refuses a role of the scope that allows more than the context's actor may.
 	MayGive(ctx context.Context, scope, role string) error
+	// MaySet refuses who says who may what in the scope for a while only.
+	MaySet(ctx context.Context, scope string) error
 	// SignIn starts a session, or asks for the person's own second factor; it sets the
 	// cookie and gives what is to be answered.
 	SignIn(w http.ResponseWriter, r *http.Request, v Vouched) (answer any, err error)

@@ -106,6 +106,8 @@ func (c *crowd) Make(ctx context.Context, email, _, role, scope string) (Person,
 
 func (c *crowd) MayGive(context.Context, string, string) error { return c.mayNot }
 
+func (c *crowd) MaySet(context.Context, string) error { return c.mayNot }
+
 func (c *crowd) SignIn(_ http.ResponseWriter, _ *http.Request, v Vouched) (any, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
