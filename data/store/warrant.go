@@ -88,7 +88,7 @@ type dutyKey struct{}
 
 // OnDuty marks work that shows records to nobody: shipping, restoring, replaying the
 // ledger of erasures, comparing. The actor stays who ordered it, and needs no warrant.
-// Who calls it answers for that; a test holds the list of those who do.
+// Who calls it answers for that; TestWhoIsOnDuty holds the list of those who do.
 func OnDuty(ctx context.Context) context.Context {
 	return context.WithValue(ctx, dutyKey{}, true)
 }

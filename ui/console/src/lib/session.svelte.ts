@@ -74,7 +74,8 @@ class Session {
     if (this.#checking) return;
     this.#checking = true;
     try {
-      this.me = await this.#who();
+      const me = await this.#who();
+      if (JSON.stringify(me) !== JSON.stringify(this.me)) this.me = me; // else nothing is loaded anew
     } catch {
       // Not known; the next request will tell.
     }
@@ -111,8 +112,9 @@ class Session {
 
 export const session = new Session();
 
-// A session that ended, or an appliance that was sealed, while the console was open.
+// A session or a grant that ended, or an appliance that was sealed, while the console was open.
+const doubts = ['forbidden', 'factor-required', 'password-due'];
 onProblem((problem) => {
-  if ((problem.status === 401 || problem.code === 'factor-required' || problem.code === 'password-due') && session.me) void session.check();
+  if ((problem.status === 401 || doubts.includes(problem.code)) && session.me) void session.check();
   if (problem.status === 503 && problem.code === 'sealed' && session.status && !session.status.sealed) void session.start();
 });
