@@ -137,7 +137,23 @@ func (s *Service) stillThere(ctx context.Context, tx *sqlx.Tx, r requestRow) err
 	if err != nil || state != active {
 		return orElse(err, api.Errorf(http.StatusConflict, "not-active", "The account of who asked is not active."))
 	}
+	ok, err := s.stillSees(ctx, tx, r)
+	if err != nil || !ok {
+		return orElse(err, api.Errorf(http.StatusConflict, "not-any-more", "Who asked has no role any more with which to ask."))
+	}
 	return nil
+}
+
+// stillSees says whether who asked may still do what asking takes.
+func (s *Service) stillSees(ctx context.Context, tx *sqlx.Tx, r requestRow) (bool, error) {
+	var rows []grantRow
+	err := tx.SelectContext(ctx, &rows, `SELECT `+grantColumns+` FROM grants WHERE person = ? AND revoked = 0 AND scope IN (?, ?)`, r.Requester, r.Tenant, Appliance)
+	if err != nil {
+		return false, err
+	}
+	held, err := s.effects(ctx, tx, rows)
+	ok, _ := standing{grants: held}.allows(api.TenantRead, r.Tenant, s.now())
+	return ok, err
 }
 
 // decide ends the openness of a request; of two who decide at once, one comes too late.
@@ -191,31 +207,55 @@ func (s *Service) addApproval(ctx context.Context, r requestRow, approver string
 		if p, err := policyOf(ctx, tx, r.Tenant); err != nil || !p.Emergency || !r.Emergency {
 			return orElse(err, errNoEmergency())
 		}
-		if err := independent(ctx, tx, r, approver); err != nil {
-			return err
+		ok, err := s.independent(ctx, tx, r, approver)
+		if err != nil || !ok {
+			return orElse(err, errNotIndependent())
 		}
-		_, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO access_approvals (request, person, at) VALUES (?, ?, ?)`, r.ID, approver, millis(s.now()))
+		_, err = tx.ExecContext(ctx, `INSERT OR IGNORE INTO access_approvals (request, person, at) VALUES (?, ?, ?)`, r.ID, approver, millis(s.now()))
 		if err != nil {
 			return err
 		}
-		return tx.SelectContext(ctx, &by, `SELECT person FROM access_approvals WHERE request = ? ORDER BY at, person`, r.ID)
+		by, err = s.approversNow(ctx, tx, r)
+		return err
 	})
 	return by, err
 }
 
-// independent refuses an operator whom the requester made one, or who became one after
-// the request: a second pair of eyes is not made for the occasion.
-func independent(ctx context.Context, tx *sqlx.Tx, r requestRow, approver string) error {
+// approversNow are those who approved and still could: an approval of who is locked since,
+// or no operator any more, counts no more.
+func (s *Service) approversNow(ctx context.Context, tx *sqlx.Tx, r requestRow) (by []string, err error) {
+	var all []string
+	err = tx.SelectContext(ctx, &all, `SELECT a.person FROM access_approvals a JOIN persons p ON p.id = a.person AND p.state = ?
+		WHERE a.request = ? ORDER BY a.at, a.person`, active, r.ID)
+	for _, person := range all {
+		ok, e := s.independent(ctx, tx, r, person)
+		if err = errors.Join(err, e); ok {
+			by = append(by, person)
+		}
+	}
+	return by, err
+}
+
+// independent is no operator whom the requester made one, or who became one after the
+// request, by the roles that approve emergencies: a second pair of eyes is not made for
+// the occasion.
+func (s *Service) independent(ctx context.Context, tx *sqlx.Tx, r requestRow, approver string) (bool, error) {
 	maker := data.Actor{Kind: data.Person, ID: r.Requester}.String()
 	if r.Requester == hostHolder {
 		maker = string(data.Host)
 	}
-	var ok bool
-	err := tx.GetContext(ctx, &ok, `SELECT EXISTS (SELECT 1 FROM grants WHERE person = ? AND scope = ? AND revoked = 0 AND created < ?
-		AND created_by <> ? AND created_by NOT LIKE ?)`, approver, Appliance, r.Asked, maker, maker+":%")
-	if err != nil || ok {
-		return err
+	var rows []grantRow
+	err := tx.SelectContext(ctx, &rows, `SELECT `+grantColumns+` FROM grants WHERE person = ? AND scope = ? AND revoked = 0 AND created < ?
+		AND created_by <> ? AND created_by NOT LIKE ?`, approver, Appliance, r.Asked, maker, maker+":%")
+	if err != nil {
+		return false, err
 	}
+	held, err := s.effects(ctx, tx, rows)
+	ok, _ := standing{grants: held}.allows(api.AccessDecide, Appliance, s.now())
+	return ok, err
+}
+
+func errNotIndependent() error {
 	return api.Errorf(http.StatusForbidden, "not-independent",
 		"Whoever approves an emergency has to have been an operator before it was asked for, and not by the one who asks.").Because(api.ErrForbidden)
 }

@@ -115,3 +115,25 @@ func (s *Service) closeRequests(ctx context.Context, tenant string) error {
 		return err
 	})
 }
+
+// endRequestsOf ends what somebody asked for, and was given, as an operator who is none any
+// more: all requests to tenants where they have nothing of their own.
+func (s *Service) endRequestsOf(ctx context.Context, person string) error {
+	var rows []requestRow
+	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return tx.SelectContext(ctx, &rows, `SELECT `+requestColumns+` FROM access_requests r WHERE requester = ? AND state IN ('open', 'approved')
+			AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.person = r.requester AND g.scope = r.tenant AND g.revoked = 0 AND g.request = '')`, person)
+	})
+	by, _ := holderOf(data.ActorFrom(ctx))
+	for _, r := range rows {
+		switch r.state(s.now()) {
+		case requestApproved:
+			err = errors.Join(err, s.endRequest(ctx, r, s.now()))
+		case requestOpen:
+			r.State, r.Decided, r.DecidedBy, r.Note = requestRefused, millis(s.now()), by, "no operator any more"
+			_, e := s.close(ctx, r, "access.refuse")
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}

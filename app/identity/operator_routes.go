@@ -111,6 +111,9 @@ func (s *Service) serveEndOperator(w http.ResponseWriter, r *http.Request) error
 	if err := s.endingGrants(ctx, Appliance, `person = ? AND scope = ?`, person, Appliance); err != nil {
 		return fmt.Errorf("end operator: %w", err)
 	}
+	if err := s.endRequestsOf(ctx, person); err != nil {
+		return fmt.Errorf("end operator: %w", err)
+	}
 	if err := s.record(ctx, "operator.end", person, api.OK, nil); err != nil {
 		return err
 	}
