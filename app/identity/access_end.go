@@ -66,7 +66,7 @@ func (s *Service) endRequest(ctx context.Context, r requestRow, at time.Time) er
 
 // disconnect ends what a person has open in the stores of a tenant.
 func (s *Service) disconnect(holder, tenant string) {
-	if s.config.Revoked == nil || holder == hostHolder {
+	if s.config.Revoked == nil || holder == hostHolder || tenant == Appliance {
 		return
 	}
 	for _, env := range []string{data.Prod, data.Test, data.Dev} {

@@ -42,3 +42,15 @@ func TestApprovalsOfWhoIsGoneDoNotCount(t *testing.T) {
 	must(t, h.setState(bg, "person.unlock", h.ids["sam"], active))
 	equal(t, "both are there", decode[AccessRequest](t, eve.want(200, "POST", path, `{}`)).State, "approved")
 }
+
+// TestWhatIsOpenEndsWithTheRole: a stream does not outlive what it was opened with.
+func TestWhatIsOpenEndsWithTheRole(t *testing.T) {
+	h := newGlassHouse(t)
+	h.gives("eve", "developer")
+	ended := 0
+	h.Service.config.Revoked = func(data.StoreID, data.Actor) { ended++ }
+	h.owner.want(200, "PATCH", membersPath+"/"+h.ids["eve"], `{"role":"viewer"}`)
+	equal(t, "changed", ended, 3)
+	h.owner.want(204, "DELETE", membersPath+"/"+h.ids["eve"], "")
+	equal(t, "removed", ended, 6)
+}

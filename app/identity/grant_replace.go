@@ -32,6 +32,7 @@ func (s *Service) replace(ctx context.Context, g Grant) (Grant, error) {
 	if err != nil {
 		return g, fmt.Errorf("change role: %w", err)
 	}
+	s.disconnect(g.Person, g.Scope)
 	if err := s.recordGrant(ctx, "grant.change", g); err != nil {
 		return g, errors.Join(err, s.undoReplace(context.WithoutCancel(ctx), g.ID, ended))
 	}

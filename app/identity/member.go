@@ -238,6 +238,7 @@ func (s *Service) RemoveMember(ctx context.Context, tenant, person string) error
 	if err := s.endingGrants(ctx, tenant, `person = ? AND scope = ?`, person, tenant); err != nil {
 		return fmt.Errorf("remove member: %w", err)
 	}
+	s.disconnect(person, tenant)
 	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		_, err := tx.ExecContext(ctx, `DELETE FROM memberships WHERE person = ? AND tenant = ?`, person, tenant)
 		return err
