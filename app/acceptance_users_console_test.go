@@ -28,6 +28,9 @@ func TestConsoleUsers(t *testing.T) {
 
 	ada := signUp(s.tenant("acme", ""))
 	ada.enrol(s, "acme")
+	if out := s.must("users", "factors", "acme", "users", ada.id); !matches(`totp +Ada's phone`, out) {
+		t.Errorf("the factors are %s", out)
+	}
 	if got := ada.signIn(s, "acme"); got != 401 {
 		t.Errorf("the password alone is answered %d", got)
 	}
@@ -43,7 +46,7 @@ func (b *browser) refusedPolicies() {
 	b.t.Helper()
 	b.fill("secondFactor", "always")
 	b.submit("Set the rules")
-	b.sees("Switch totp or passkeys on")
+	b.sees("Switch authenticator apps (totp) or passkeys on")
 	b.fill("secondFactor", "enrolled")
 	b.fill("origins", "no page")
 	b.submit("Set the rules")
@@ -73,6 +76,8 @@ func (b *browser) setPolicy(s *server) {
 	b.sees("Who has done so needs it each time")
 	b.submit("Set the rules")
 	b.sees("The rules are set.")
+	b.until("the foot is in sight", `const e = all('button').find(e => text(e) === 'Set the rules'); if (e) e.scrollIntoView({block: 'center'}); return !!e`)
+	b.shoot("users-set")
 	b.open(s.url() + "/tenants/acme/prod/collections/users/sign-in")
 	b.until("what was set", `const on = all('label').find(e => text(e) === 'Authenticator apps')?.querySelector('input');
 		return on?.checked && all('[name=secondFactor]')[0].value === 'enrolled' && all('[name=minLength]')[0].value === '12'`)

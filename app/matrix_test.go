@@ -170,6 +170,10 @@ func TestGoldenMatrixOfStores(t *testing.T) {
 	m := newMatrix(t)
 	own := data.StoreID{Tenant: m.acme, Environment: data.Prod}
 	must(t, m.fill(own))
+	stores := []data.StoreID{own, {Tenant: m.acme, Environment: data.Test}, {Tenant: m.beta, Environment: data.Prod}}
+	for _, id := range stores {
+		m.signUp(id)
+	}
 	kinds := []string{"read", "write", "admin", "limited"}
 	for _, kind := range kinds {
 		n := identity.NewKey{Name: kind, Scope: identity.Scope(kind)}
@@ -183,7 +187,7 @@ func TestGoldenMatrixOfStores(t *testing.T) {
 	got := map[string]string{}
 	for _, pattern := range store.Patterns() {
 		row := ""
-		for _, id := range []data.StoreID{own, {Tenant: m.acme, Environment: data.Test}, {Tenant: m.beta, Environment: data.Prod}} {
+		for _, id := range stores {
 			for _, kind := range kinds {
 				row += m.knock(pattern, id, m.keys[kind])
 			}
@@ -216,6 +220,26 @@ func (m *matrix) fill(id data.StoreID) error {
 	return nil
 }
 
+// signUp makes the user that the requests are about, where users may have factors.
+func (m *matrix) signUp(id data.StoreID) {
+	m.t.Helper()
+	st, err := m.house.pool.Acquire(m.t.Context(), id)
+	must(m.t, err)
+	defer st.Release()
+	policy, err := st.UserPolicy(m.t.Context(), "users")
+	must(m.t, err)
+	policy.TOTP, policy.Passkeys = true, true
+	must(m.t, st.SetUserPolicy(m.t.Context(), "users", policy))
+	r := httptest.NewRequest(http.MethodPost, "/api/collections/users/records",
+		strings.NewReader(`{"id":"`+knocked+`","email":"user@example.com","password":"a long pass phrase","passwordConfirm":"a long pass phrase"}`))
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	m.house.serveTenant(w, r, edge.Target{Store: id})
+	if w.Code != http.StatusOK {
+		m.t.Fatalf("the user was not made: %d %s", w.Code, w.Body)
+	}
+}
+
 // again makes the record that the requests are about, where one of them deleted it.
 func (m *matrix) again(id data.StoreID) {
 	r := httptest.NewRequest(http.MethodPost, "/api/collections/other/records", strings.NewReader(`{"id":"`+knocked+`"}`))
@@ -224,7 +248,7 @@ func (m *matrix) again(id data.StoreID) {
 	m.house.serveTenant(httptest.NewRecorder(), r, edge.Target{Store: id})
 }
 
-// knocked is the record's id.
+// knocked is the id of the record, and of a user.
 const knocked = "recordrecord001"
 
 // knock asks for a record or collection out of a limited key's reach: + came as far as
@@ -235,6 +259,9 @@ func (m *matrix) knock(pattern string, id data.StoreID, key string) string {
 	collection := "other"
 	if method == http.MethodDelete && !strings.HasSuffix(path, "{id}") {
 		collection = "doomed"
+	}
+	if strings.Contains(path, usersPrefix) { // what only an auth collection has
+		collection = "users"
 	}
 	m.again(id)
 	path = strings.NewReplacer("{collection}", collection, "{id}", knocked, "{recordId}", "none", "{filename}", "none").Replace(path)

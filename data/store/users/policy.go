@@ -72,7 +72,7 @@ func (p Policy) Check() error {
 		return fmt.Errorf("%w: secondFactor: enrolled or always", ErrInvalid)
 	}
 	if p.SecondFactor == Always && !p.TOTP && !p.Passkeys {
-		return fmt.Errorf("%w: secondFactor: switch totp or passkeys on to ask everybody for one", ErrInvalid)
+		return fmt.Errorf("%w: secondFactor: switch authenticator apps (totp) or passkeys on to ask everybody for one", ErrInvalid)
 	}
 	if len(p.Origins) > maxOrigins {
 		return fmt.Errorf("%w: origins: at most %d", ErrInvalid, maxOrigins)
