@@ -14,12 +14,21 @@ type Patience struct {
 	Quiet   time.Duration
 }
 
-// mostTracked bounds the memory a flood of names can take.
-const mostTracked = 50_000
+// Bounds of the memory a flood of names can take.
+const (
+	mostTracked  = 50_000
+	trackedShare = mostTracked / 4 // of one owner, where there are several
+)
 
 type strikes struct {
 	count       int
 	last, until time.Time
+	under       Patience // of the last attempt
+}
+
+// over says that quiet time has forgiven all. It never ends a wait.
+func (s *strikes) over(now time.Time) bool {
+	return !now.Before(s.until) && now.Sub(s.last) > s.under.Quiet
 }
 
 // Backoff counts attempts by name. An attempt counts as failed from its start, so
@@ -28,23 +37,31 @@ type Backoff struct {
 	patience Patience
 	clock    func() time.Time
 	mu       sync.Mutex
-	byName   map[string]*strikes
+	byName   *Shares[*strikes]
 }
 
 // NewBackoff makes one that nothing was counted in.
 func NewBackoff(p Patience, clock func() time.Time) *Backoff {
-	return &Backoff{patience: p, clock: clock, byName: map[string]*strikes{}}
+	return &Backoff{patience: p, clock: clock, byName: NewShares[*strikes](mostTracked, mostTracked)}
 }
 
-// Attempt admits (0) and counts, or says how long to wait.
-func (b *Backoff) Attempt(name string) time.Duration { return b.AttemptUnder(b.patience, name) }
+// NewSharedBackoff makes one whose names belong to owners, each with a share of its own.
+func NewSharedBackoff(p Patience, clock func() time.Time) *Backoff {
+	return &Backoff{patience: p, clock: clock, byName: NewShares[*strikes](trackedShare, mostTracked)}
+}
 
-// AttemptUnder is Attempt with another patience.
-func (b *Backoff) AttemptUnder(p Patience, name string) time.Duration {
+// Patience is the one that it was made with.
+func (b *Backoff) Patience() Patience { return b.patience }
+
+// Attempt admits (0) and counts, or says how long to wait.
+func (b *Backoff) Attempt(name string) time.Duration { return b.AttemptUnder(b.patience, "", name) }
+
+// AttemptUnder is Attempt at an owner's name, with another patience.
+func (b *Backoff) AttemptUnder(p Patience, owner, name string) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.clock()
-	s := b.entry(name, p, now)
+	s := b.entry(owner, name, p, now)
 	if wait := s.until.Sub(now); wait > 0 {
 		return wait
 	}
@@ -56,29 +73,17 @@ func (b *Backoff) AttemptUnder(p Patience, name string) time.Duration {
 	return 0
 }
 
-func (b *Backoff) entry(name string, p Patience, now time.Time) *strikes {
-	s := b.byName[name]
-	if s == nil {
-		if len(b.byName) >= mostTracked {
-			b.shed()
-		}
+func (b *Backoff) entry(owner, name string, p Patience, now time.Time) *strikes {
+	s, ok := b.byName.Get(owner, name)
+	if !ok {
 		s = &strikes{}
-		b.byName[name] = s
+		b.byName.Put(owner, name, s)
 	}
-	if now.Sub(s.last) > p.Quiet {
-		*s = strikes{}
+	s.under = p
+	if s.over(now) {
+		*s = strikes{under: p}
 	}
 	return s
-}
-
-// shed makes room; which entries go is the map's chance, which no flood can steer.
-func (b *Backoff) shed() {
-	for name := range b.byName {
-		if len(b.byName) < mostTracked*9/10 {
-			return
-		}
-		delete(b.byName, name)
-	}
 }
 
 func (p Patience) delay(over int) time.Duration {
@@ -89,19 +94,25 @@ func (p Patience) delay(over int) time.Duration {
 }
 
 // Forget clears a name after a success.
-func (b *Backoff) Forget(name string) {
+func (b *Backoff) Forget(name string) { b.ForgetOf("", name) }
+
+// ForgetOf is Forget of an owner's name.
+func (b *Backoff) ForgetOf(owner, name string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.byName, name)
+	b.byName.Delete(owner, name)
 }
 
 // Forgive takes one attempt back: it succeeded, but others under the name may not.
-func (b *Backoff) Forgive(name string) {
+func (b *Backoff) Forgive(name string) { b.ForgiveOf("", name) }
+
+// ForgiveOf is Forgive of an owner's name.
+func (b *Backoff) ForgiveOf(owner, name string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s := b.byName[name]; s != nil && s.count > 0 {
+	if s, ok := b.byName.Get(owner, name); ok && s.count > 0 {
 		s.count--
-		if s.count < b.patience.Free {
+		if s.count < s.under.Free {
 			s.until = time.Time{}
 		}
 	}
@@ -112,11 +123,7 @@ func (b *Backoff) Sweep() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.clock()
-	for name, s := range b.byName {
-		if now.Sub(s.last) > b.patience.Quiet {
-			delete(b.byName, name)
-		}
-	}
+	b.byName.Drop(func(s *strikes) bool { return s.over(now) })
 }
 
 // AddressOf is whom an address counts as: an IPv6 host owns its whole /64.

@@ -1,6 +1,7 @@
 package signin
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -71,13 +72,85 @@ func TestBackoff(t *testing.T) {
 	equal(t, "forgiven", b.Attempt("x"), 0)
 	now = now.Add(2 * time.Minute)
 	b.Sweep()
-	equal(t, "swept", len(b.byName), 0)
+	equal(t, "swept", b.byName.Len(), 0)
 	for i := range mostTracked + 10 {
 		b.Attempt(string(rune(i)))
 	}
-	if len(b.byName) > mostTracked {
-		t.Fatalf("%d names are kept", len(b.byName))
+	if b.byName.Len() > mostTracked {
+		t.Fatalf("%d names are kept", b.byName.Len())
 	}
+}
+
+// TestBackoffKeepsWaits: quiet time that is shorter than a wait does not end it.
+func TestBackoffKeepsWaits(t *testing.T) {
+	now := time.Unix(1000, 0)
+	b := NewBackoff(Patience{Free: 1, Longest: time.Minute, Quiet: time.Minute}, func() time.Time { return now })
+	p := Patience{Free: 1, Longest: time.Hour, Quiet: 2 * time.Hour}
+	var wait time.Duration
+	for range 13 { // 1 s, 2 s, ... 4096 s
+		now = now.Add(wait)
+		equal(t, "admitted", b.AttemptUnder(p, "", "x"), 0)
+		wait = b.AttemptUnder(p, "", "x")
+	}
+	equal(t, "longest", wait, time.Hour)
+	p.Quiet = time.Minute
+	now = now.Add(30 * time.Minute)
+	_ = b.AttemptUnder(p, "", "x")
+	b.Sweep()
+	equal(t, "left of the wait", b.AttemptUnder(p, "", "x"), 30*time.Minute)
+	now = now.Add(31 * time.Minute)
+	b.Sweep()
+	equal(t, "swept after it", b.byName.Len(), 0)
+}
+
+func TestBackoffForgivesByItsPatience(t *testing.T) {
+	now := time.Unix(1000, 0)
+	b := NewBackoff(Patience{Free: 50, Longest: time.Minute, Quiet: time.Hour}, func() time.Time { return now })
+	p := Patience{Free: 2, Longest: time.Minute, Quiet: time.Hour}
+	for range 3 {
+		now = now.Add(b.AttemptUnder(p, "a", "x"))
+		_ = b.AttemptUnder(p, "a", "x")
+	}
+	b.ForgiveOf("a", "x")
+	if b.AttemptUnder(p, "a", "x") == 0 {
+		t.Error("one success forgave all")
+	}
+}
+
+// TestShares: a flood takes from who floods.
+func TestShares(t *testing.T) {
+	s := NewShares[int](40, 100)
+	for i := range 10 {
+		s.Put("quiet", string(rune('a'+i)), i)
+	}
+	for i := range 1000 {
+		for _, owner := range []string{"one", "two", "three"} {
+			s.Put(owner, string(rune(i)), i)
+		}
+		if s.Len() > 100 || s.Count("one") > 40 {
+			t.Fatal(s.Len(), s.Count("one"))
+		}
+	}
+	equal(t, "the quiet one's", s.Count("quiet"), 10)
+	v, ok := s.Get("quiet", "c")
+	equal(t, "its value", v, 2)
+	equal(t, "is there", ok, true)
+	s.Drop(func(int) bool { return true })
+	s.Delete("quiet", "c")
+	equal(t, "left", s.Len()+len(s.byOwner), 0)
+}
+
+func TestBackoffIsSharedFairly(t *testing.T) {
+	now := time.Unix(1000, 0)
+	b := NewSharedBackoff(Patience{Free: 1, Longest: time.Minute, Quiet: time.Hour}, func() time.Time { return now })
+	_ = b.AttemptUnder(b.Patience(), "quiet", "x")
+	for i := range 2 * mostTracked {
+		_ = b.AttemptUnder(b.Patience(), "flood", strconv.Itoa(i))
+	}
+	if b.byName.Count("flood") > trackedShare {
+		t.Error(b.byName.Count("flood"))
+	}
+	equal(t, "still waits", b.AttemptUnder(b.Patience(), "quiet", "x"), time.Second)
 }
 
 func TestAddressOf(t *testing.T) {

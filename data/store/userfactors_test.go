@@ -33,9 +33,17 @@ type noted struct {
 	mu   sync.Mutex
 	all  []string
 	fail error
+	then map[string]func() // by action, once: what happens while it is being noted
 }
 
 func (n *noted) take(ctx context.Context, _ data.StoreID, e UserEvent) error {
+	n.mu.Lock()
+	then := n.then[e.Action]
+	delete(n.then, e.Action)
+	n.mu.Unlock()
+	if then != nil {
+		then()
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	line := e.Action + " " + e.Target + " by " + data.ActorFrom(ctx).String()
@@ -50,6 +58,12 @@ func (n *noted) has(part string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.ContainsFunc(n.all, func(s string) bool { return strings.Contains(s, part) })
+}
+
+func (n *noted) during(action string, then func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.then = map[string]func(){action: then}
 }
 
 func (n *noted) failing(err error) { n.mu.Lock(); defer n.mu.Unlock(); n.fail = err }
@@ -279,12 +293,17 @@ func TestUsersDowngrade(t *testing.T) {
 		v.guest().must(t, 200, "POST", usersPath+"/auth-with-totp", second(ada.step(t), ada.code(t)))
 	})
 	t.Run("password reset", func(t *testing.T) {
+		save(t, v.Store, verified(t, v.Store, ada.id))
+		ada.signIn(t)
+		ada.enrol(t) // what was added before the address was proved is gone
+		if record, err = v.app.FindRecordById("users", ada.id); err != nil {
+			t.Fatal(err)
+		}
 		token, err := record.NewPasswordResetToken()
 		if err != nil {
 			t.Fatal(err)
 		}
 		id := ada.step(t)
-		save(t, v.Store, verified(t, v.Store, ada.id))
 		v.guest().must(t, 204, "POST", usersPath+"/confirm-password-reset", map[string]any{"token": token, "password": passphrase + "!", "passwordConfirm": passphrase + "!"})
 		v.guest().must(t, 400, "POST", usersPath+"/auth-with-totp", second(id, ada.code(t))) // begun with the old password
 		r := v.guest().must(t, 401, "POST", usersPath+"/auth-with-password", map[string]any{"identity": ada.email, "password": passphrase + "!"})
@@ -545,6 +564,34 @@ func TestUsersTakeover(t *testing.T) {
 		t.Fatal(err)
 	}
 	v.guest().must(t, 204, "POST", usersPath+"/confirm-password-reset", map[string]any{"token": token, "password": passphrase + "!", "passwordConfirm": passphrase + "!"})
+	v.guest().must(t, 200, "POST", usersPath+"/auth-with-password", map[string]any{"identity": squatter.email, "password": passphrase + "!"})
+}
+
+// TestUsersVerifiedTakeover: nor when the owner first follows the link in a mail, and
+// sets another password only later.
+func TestUsersVerifiedTakeover(t *testing.T) {
+	notUnderRace(t)
+	v := newTown(t, withTOTP())
+	squatter := v.join(t, "victim")
+	key := squatter.addPasskey(t, "acme.example.com", tenantHost)
+	mail := func(make func(*core.Record) (string, error)) string {
+		r, err := v.app.FindRecordById("users", squatter.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, err := make(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	v.guest().must(t, 204, "POST", usersPath+"/confirm-verification", map[string]any{"token": mail((*core.Record).NewVerificationToken)})
+	r, _ := show(t, v.guest(), key, "")
+	wantCode(t, "the squatter's passkey once the address is verified", r, 400)
+	v.guest().must(t, 204, "POST", usersPath+"/confirm-password-reset", map[string]any{"token": mail((*core.Record).NewPasswordResetToken),
+		"password": passphrase + "!", "passwordConfirm": passphrase + "!"})
+	r, _ = show(t, v.guest(), key, "")
+	wantCode(t, "and after a new password", r, 400)
 	v.guest().must(t, 200, "POST", usersPath+"/auth-with-password", map[string]any{"identity": squatter.email, "password": passphrase + "!"})
 }
 

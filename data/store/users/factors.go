@@ -2,13 +2,16 @@ package users
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/go-webauthn/webauthn/webauthn"
 	"github.com/pocketbase/dbx"
 	"github.com/pocketbase/pocketbase/core"
+	"github.com/pocketbase/pocketbase/tools/router"
 )
 
 // Kinds of factors.
@@ -96,17 +99,17 @@ func (s *Service) Describe(ctx context.Context, app core.App, r *core.Record) (F
 }
 
 // add stores a factor in the place of those that it replaces, makes recovery codes
-// for who had none, and ends the user's other tokens where the policy says so.
-func (s *Service) add(ctx context.Context, app core.App, r *core.Record, p Policy, f factorRow) (codes []string, err error) {
+// for who had none, and ends the user's other tokens where the policy says so. It
+// gives the user as that is afterwards.
+func (s *Service) add(ctx context.Context, app core.App, r *core.Record, p Policy, f factorRow) (now *core.Record, codes []string, err error) {
 	if err := s.record(ctx, Event{Action: "user.factor.add", Target: nameOf(r), Detail: map[string]string{"kind": f.Kind, "factor": f.ID}}); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	f.Collection, f.Record, f.Created = r.Collection().Id, r.Id, s.now().UnixMilli()
-	had, err := s.codes(ctx, app, r)
-	if err != nil {
-		return nil, err
-	}
 	err = app.RunInTransaction(func(tx core.App) error {
+		if now, err = present(tx, r); err != nil {
+			return err
+		}
 		if f.Kind == kindTOTP { // one at a time
 			if err := s.exec(ctx, tx, `DELETE FROM _hf_user_factors WHERE collection = {:c} AND record = {:r} AND kind = 'totp'`, whose(r)); err != nil {
 				return err
@@ -115,17 +118,21 @@ func (s *Service) add(ctx context.Context, app core.App, r *core.Record, p Polic
 		if err := s.insert(ctx, tx, f); err != nil {
 			return err
 		}
+		had, err := s.codes(ctx, tx, r)
+		if err != nil {
+			return err
+		}
 		if len(had) == 0 {
 			if codes, err = s.makeCodes(ctx, tx, r); err != nil {
 				return err
 			}
 		}
-		return s.endOthers(tx, r, p)
+		return endOthers(tx, now, p)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("add %s of %s: %w", f.Kind, nameOf(r), err)
+		return nil, nil, fmt.Errorf("add %s of %s: %w", f.Kind, nameOf(r), err)
 	}
-	return codes, nil
+	return now, codes, nil
 }
 
 func (s *Service) insert(ctx context.Context, tx core.App, f factorRow) error {
@@ -136,21 +143,38 @@ func (s *Service) insert(ctx context.Context, tx core.App, f factorRow) error {
 	})
 }
 
-// endOthers gives the user another token key: every token that there is ends.
-func (s *Service) endOthers(tx core.App, r *core.Record, p Policy) error {
+var errChanged = router.NewUnauthorizedError("The request requires valid record authorization token.", nil)
+
+// present is the user as that is now; 401 when it is gone, or when its tokens ended
+// since r was read: a client can hold its request back for as long as that takes.
+func present(app core.App, r *core.Record) (*core.Record, error) {
+	now, err := app.FindRecordById(r.Collection(), r.Id)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && !unchanged(now, pending{tokenKey: r.TokenKey()}) {
+		return nil, errChanged
+	}
+	return now, err
+}
+
+// endOthers gives the user another token key: every token that there is ends. All
+// columns are written, so now must have been read in the same transaction.
+func endOthers(tx core.App, now *core.Record, p Policy) error {
 	if !p.Sessions.EndOnChange {
 		return nil
 	}
-	r.RefreshTokenKey()
-	return tx.SaveNoValidate(r)
+	now.RefreshTokenKey()
+	return tx.SaveNoValidate(now)
 }
 
-// remove takes a factor away; false when the user has none of that id.
-func (s *Service) remove(ctx context.Context, app core.App, r *core.Record, p Policy, id string) (found bool, err error) {
+// remove takes a factor away, and gives the user as that is afterwards; false when
+// the user has none of that id.
+func (s *Service) remove(ctx context.Context, app core.App, r *core.Record, p Policy, id string) (now *core.Record, found bool, err error) {
 	if err := s.record(ctx, Event{Action: "user.factor.remove", Target: nameOf(r), Detail: map[string]string{"factor": id}}); err != nil {
-		return false, err
+		return nil, false, err
 	}
 	err = app.RunInTransaction(func(tx core.App) error {
+		if now, err = present(tx, r); err != nil {
+			return err
+		}
 		params := whose(r)
 		params["id"] = id
 		n, err := s.count(ctx, tx, `DELETE FROM _hf_user_factors WHERE collection = {:c} AND record = {:r} AND id = {:id}`, params)
@@ -163,22 +187,28 @@ func (s *Service) remove(ctx context.Context, app core.App, r *core.Record, p Po
 		if err != nil {
 			return err
 		}
-		return s.endOthers(tx, r, p)
+		return endOthers(tx, now, p)
 	})
-	return found, err
+	return now, found, err
 }
 
 // Reset takes all factors of a user away, for one who lost them: the password is
-// enough from then on, or a new factor is asked for while signing in.
+// enough from then on, or a new factor is asked for while signing in. It is not the
+// user who asks, so that a password changed meanwhile does not stand in the way;
+// sql.ErrNoRows when the user is gone.
 func (s *Service) Reset(ctx context.Context, app core.App, r *core.Record) error {
 	if err := s.record(ctx, Event{Action: "user.factors.reset", Target: nameOf(r)}); err != nil {
 		return err
 	}
 	return app.RunInTransaction(func(tx core.App) error {
-		if err := s.drop(ctx, tx, r); err != nil {
+		now, err := tx.FindRecordById(r.Collection(), r.Id)
+		if err != nil {
+			return fmt.Errorf("reset the factors of %s: %w", nameOf(r), err)
+		}
+		if err := s.drop(ctx, tx, now); err != nil {
 			return err
 		}
-		return s.endOthers(tx, r, Policy{Sessions: Sessions{EndOnChange: true}})
+		return endOthers(tx, now, Policy{Sessions: Sessions{EndOnChange: true}})
 	})
 }
 
@@ -191,9 +221,10 @@ func (s *Service) drop(ctx context.Context, app core.App, r *core.Record) error 
 	return nil
 }
 
-// afterTakeover drops the factors of an account whose address is proved for the
-// first time by somebody who sets another password: whoever made the account before
-// with that address must not keep a way in.
+// afterTakeover drops the factors of an account whose address becomes verified,
+// whichever way: whoever made the account before with that address must not keep a
+// way in, and who added the factors cannot be told. An owner who added them before
+// the address was proved adds them again.
 func (s *Service) afterTakeover(e *core.RecordEvent) error {
 	if err := e.Next(); err != nil || !e.Record.Collection().IsAuth() {
 		return err
@@ -202,8 +233,7 @@ func (s *Service) afterTakeover(e *core.RecordEvent) error {
 		return nil
 	}
 	before := e.Record.Original()
-	hash := core.FieldNamePassword + ":hash"
-	if before.Verified() || !e.Record.Verified() || before.GetString(hash) == e.Record.GetString(hash) {
+	if before.Verified() || !e.Record.Verified() {
 		return nil
 	}
 	return s.drop(e.Context, e.App, e.Record)

@@ -154,14 +154,14 @@ func (s *Service) confirmPasskey(e *core.RequestEvent) error {
 	if err != nil {
 		return err
 	}
-	codes, err := s.add(as(e.Request.Context(), o.Record), e.App, o.Record, p, factorRow{
+	now, codes, err := s.add(as(e.Request.Context(), o.Record), e.App, o.Record, p, factorRow{
 		ID: rand.Text(), Kind: kindPasskey, Name: clip(in.Name, "Passkey"), Host: host,
 		CredentialID: base64.RawURLEncoding.EncodeToString(made.ID), Credential: string(text),
 	})
 	if err != nil {
 		return err
 	}
-	return s.admitted(e, o, byPasskey, codes)
+	return s.admitted(e, now, o.mfa, byPasskey, codes)
 }
 
 var errPasskey = errors.New("the passkey was not accepted")
@@ -172,7 +172,7 @@ func (s *Service) createCredential(e *core.RequestEvent, p Policy, o owner, answ
 		return nil, "", err
 	}
 	no := e.BadRequestError("The passkey was not accepted. Try again.", nil)
-	begun, ok := s.config.Shared.take(s.pendingOf(o, kindPasskey)) // a challenge is answered once
+	begun, ok := s.config.Shared.take(s.config.Store, s.pendingOf(o, kindPasskey)) // a challenge is answered once
 	if !ok || !unchanged(o.Record, begun) || begun.challenge == nil || begun.party != party.Config.RPID {
 		return nil, "", no
 	}
@@ -205,7 +205,7 @@ func (s *Service) requestPasskey(e *core.RequestEvent) error {
 	if err := read(e, &in); err != nil {
 		return err
 	}
-	if wait := s.config.Shared.asked.Attempt(s.originName(e)); wait > 0 && !e.HasSuperuserAuth() {
+	if s.config.Shared.tooMany(s.config.Store, s.originName(e), e.HasSuperuserAuth()) {
 		return e.TooManyRequestsError("Too many tries. Wait a moment.", nil)
 	}
 	party, err := s.party(e, p)
@@ -227,7 +227,7 @@ func (s *Service) requestPasskey(e *core.RequestEvent) error {
 
 // challengeOf asks for one of a known user's passkeys.
 func (s *Service) challengeOf(e *core.RequestEvent, c *core.Collection, party *webauthn.WebAuthn, mfaID string) (*protocol.CredentialAssertion, *webauthn.SessionData, error) {
-	begun, ok := s.config.Shared.peek(mfaID)
+	begun, ok := s.config.Shared.peek(s.config.Store, mfaID)
 	if !ok || begun.store != s.config.Store || begun.collection != c.Id || begun.record == "" || begun.method == "" {
 		return nil, nil, errSession(e)
 	}
@@ -258,7 +258,7 @@ func (s *Service) authWithPasskey(e *core.RequestEvent) error {
 	if err := read(e, &in); err != nil {
 		return err
 	}
-	asked, ok := s.config.Shared.take(in.PasskeyID) // a challenge is answered once
+	asked, ok := s.config.Shared.take(s.config.Store, in.PasskeyID) // a challenge is answered once
 	if !ok || asked.store != s.config.Store || asked.collection != c.Id || asked.challenge == nil || asked.record != "" {
 		return errFailed(e)
 	}

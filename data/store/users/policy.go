@@ -120,11 +120,12 @@ func (p Policy) kinds() []string {
 	return on
 }
 
-// patience with one account, and with one address.
+// patience with one account, and with one address. Quiet time is longer than the
+// longest wait, or waiting would forgive.
 func (p Policy) patience() (account, address signin.Patience) {
 	longest := time.Duration(p.Attempts.LongestWait) * time.Second
-	return signin.Patience{Free: p.Attempts.Account, Longest: longest, Quiet: 15 * time.Minute},
-		signin.Patience{Free: p.Attempts.Address, Longest: longest, Quiet: time.Hour}
+	return signin.Patience{Free: p.Attempts.Account, Longest: longest, Quiet: max(15*time.Minute, 2*longest)},
+		signin.Patience{Free: p.Attempts.Address, Longest: longest, Quiet: max(time.Hour, 2*longest)}
 }
 
 // PolicyOf gives a collection's policy, and whether it was ever set.

@@ -114,14 +114,18 @@ func (s *Service) owns(e *core.RequestEvent, c *core.Collection, p Policy, mfaID
 		return owner{}, router.NewApiError(http.StatusForbidden, "Sign in again to change factors.", map[string]router.SafeErrorItem{
 			"session": badPassword{"session_not_fresh", "The sign-in was too long ago."}})
 	}
-	return owner{e.Auth, p, ""}, nil
+	now, err := present(e.App, e.Auth) // the token was checked before the body came
+	if err != nil {
+		return owner{}, err
+	}
+	return owner{now, p, ""}, nil
 }
 
 func (s *Service) comingIn(e *core.RequestEvent, c *core.Collection, p Policy, mfaID string) (owner, error) {
 	if mfaID == "" {
 		return owner{}, e.UnauthorizedError("The request requires valid record authorization token.", nil)
 	}
-	begun, ok := s.config.Shared.peek(mfaID)
+	begun, ok := s.config.Shared.peek(s.config.Store, mfaID)
 	if !ok || begun.store != s.config.Store || begun.collection != c.Id || !begun.enroll || begun.record == "" {
 		return owner{}, errSession(e)
 	}
@@ -141,9 +145,9 @@ func (s *Service) comingIn(e *core.RequestEvent, c *core.Collection, p Policy, m
 
 // admitted answers who has just added a factor: a new token, and the recovery codes
 // that are shown this once.
-func (s *Service) admitted(e *core.RequestEvent, o owner, method string, codes []string) error {
-	if o.mfa != "" {
-		if _, ok := s.config.Shared.take(o.mfa); !ok {
+func (s *Service) admitted(e *core.RequestEvent, now *core.Record, mfa, method string, codes []string) error {
+	if mfa != "" {
+		if _, ok := s.config.Shared.take(s.config.Store, mfa); !ok {
 			return errSession(e)
 		}
 	}
@@ -151,7 +155,7 @@ func (s *Service) admitted(e *core.RequestEvent, o owner, method string, codes [
 	if len(codes) > 0 {
 		meta = map[string]any{"recoveryCodes": codes}
 	}
-	return apis.RecordAuthResponse(e, o.Record, method, meta)
+	return apis.RecordAuthResponse(e, now, method, meta)
 }
 
 func (s *Service) listFactors(e *core.RequestEvent) error {
@@ -178,14 +182,14 @@ func (s *Service) removeFactor(e *core.RequestEvent) error {
 	if err != nil {
 		return err
 	}
-	found, err := s.remove(as(e.Request.Context(), o.Record), e.App, o.Record, p, e.Request.PathValue("factor"))
+	now, found, err := s.remove(as(e.Request.Context(), o.Record), e.App, o.Record, p, e.Request.PathValue("factor"))
 	if err != nil {
 		return err
 	}
 	if !found {
 		return e.NotFoundError("", nil)
 	}
-	return apis.RecordAuthResponse(e, o.Record, "", nil)
+	return apis.RecordAuthResponse(e, now, "", nil)
 }
 
 func (s *Service) getPolicy(e *core.RequestEvent) error {

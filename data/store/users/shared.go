@@ -12,24 +12,25 @@ import (
 
 // Shared is what the stores of one process remember of sign-ins that are under way.
 // It outlives a store's closing, not the process: a restart means beginning again.
+// Each store has a share of it, and a flood at one sheds nothing of the others.
 type Shared struct {
 	clock    func() time.Time
 	accounts *signin.Backoff
 	origins  *signin.Backoff
 	asked    *signin.Backoff
 
-	mu     sync.Mutex
-	byName map[string]pending
+	mu   sync.Mutex
+	half *signin.Shares[pending] // by store
 }
 
 // NewShared makes one that remembers nothing.
 func NewShared(clock func() time.Time) *Shared {
 	return &Shared{
-		clock: clock, byName: map[string]pending{},
-		accounts: signin.NewBackoff(signin.Patience{Free: 10, Longest: time.Minute, Quiet: 15 * time.Minute}, clock),
-		origins:  signin.NewBackoff(signin.Patience{Free: 50, Longest: time.Minute, Quiet: time.Hour}, clock),
+		clock: clock, half: signin.NewShares[pending](pendingShare, mostPending),
+		accounts: signin.NewSharedBackoff(signin.Patience{Free: 10, Longest: time.Minute, Quiet: 15 * time.Minute}, clock),
+		origins:  signin.NewSharedBackoff(signin.Patience{Free: 50, Longest: time.Minute, Quiet: time.Hour}, clock),
 		// A challenge proves nothing and takes a little memory.
-		asked: signin.NewBackoff(signin.Patience{Free: 200, Longest: time.Minute, Quiet: 10 * time.Minute}, clock),
+		asked: signin.NewSharedBackoff(signin.Patience{Free: 200, Longest: time.Minute, Quiet: 10 * time.Minute}, clock),
 	}
 }
 
@@ -56,6 +57,7 @@ const (
 	pendingLife  = 10 * time.Minute
 	pendingTries = 5
 	mostPending  = 20_000
+	pendingShare = 5_000 // of one store
 )
 
 // begin keeps p under a name that nobody can guess.
@@ -65,66 +67,59 @@ func (m *Shared) begin(p pending) string {
 	return name
 }
 
-// put keeps p under a name, in place of what was there.
+// put keeps p under a name of its store, in place of what was there. What a flood
+// sheds is the store's own, and who is dropped begins again.
 func (m *Shared) put(name string, p pending) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.clock()
 	p.expires = now.Add(pendingLife)
-	if len(m.byName) >= mostPending {
-		m.shed(now)
+	if m.half.Full(p.store) {
+		m.half.DropOf(p.store, func(p pending) bool { return !now.Before(p.expires) })
 	}
-	m.byName[name] = p
+	m.half.Put(p.store, name, p)
 }
 
-// shed drops what has ended, and then whatever chance names: a flood must not take
-// the memory, and who is dropped begins again.
-func (m *Shared) shed(now time.Time) {
-	m.drop(now)
-	for name := range m.byName {
-		if len(m.byName) < mostPending*9/10 {
-			return
-		}
-		delete(m.byName, name)
+// tooMany counts a challenge that somebody asks for, and says when it is too early
+// for another. A key's address is the tenant's own server, which asks for many: that
+// one waits only while its store floods.
+func (m *Shared) tooMany(store, address string, key bool) bool {
+	if m.asked.AttemptUnder(m.asked.Patience(), store, address) == 0 {
+		return false
 	}
-}
-
-func (m *Shared) drop(now time.Time) {
-	for name, p := range m.byName {
-		if !now.Before(p.expires) {
-			delete(m.byName, name)
-		}
-	}
-}
-
-// peek gives what is pending and counts nothing.
-func (m *Shared) peek(name string) (pending, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p, ok := m.byName[name]
+	return !key || m.half.Count(store) > pendingShare/2
+}
+
+// peek gives what is pending at a store and counts nothing.
+func (m *Shared) peek(store, name string) (pending, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p, ok := m.half.Get(store, name)
 	return p, ok && m.clock().Before(p.expires)
 }
 
 // attempt counts a try and gives what is pending; after pendingTries there are none left.
-func (m *Shared) attempt(name string) (pending, bool) {
+func (m *Shared) attempt(store, name string) (pending, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p, ok := m.byName[name]
+	p, ok := m.half.Get(store, name)
 	if !ok || p.tries >= pendingTries || !m.clock().Before(p.expires) {
-		delete(m.byName, name)
+		m.half.Delete(store, name)
 		return pending{}, false
 	}
 	p.tries++
-	m.byName[name] = p
+	m.half.Put(store, name, p)
 	return p, true
 }
 
 // take ends what is pending; of two that come at once, one gets it.
-func (m *Shared) take(name string) (pending, bool) {
+func (m *Shared) take(store, name string) (pending, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p, ok := m.byName[name]
-	delete(m.byName, name)
+	p, ok := m.half.Get(store, name)
+	m.half.Delete(store, name)
 	return p, ok && m.clock().Before(p.expires)
 }
 
@@ -135,5 +130,6 @@ func (m *Shared) Sweep() {
 	m.asked.Sweep()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.drop(m.clock())
+	now := m.clock()
+	m.half.Drop(func(p pending) bool { return !now.Before(p.expires) })
 }

@@ -153,14 +153,14 @@ func (s *Service) secondStep(e *core.RequestEvent, c *core.Collection, p Policy,
 	if id := e.Request.URL.Query().Get("mfaId"); id != "" {
 		mfaID = id
 	}
-	begun, ok := s.config.Shared.peek(mfaID)
+	begun, ok := s.config.Shared.peek(s.config.Store, mfaID)
 	if !ok || begun.store != s.config.Store || begun.collection != c.Id || begun.record == "" || begun.method == "" {
 		return second{}, errSession(e)
 	}
 	if err := s.wait(e, s.config.Shared.accounts, p, "factor "+c.Id+" "+begun.record); err != nil {
 		return second{}, err
 	}
-	if begun, ok = s.config.Shared.attempt(mfaID); !ok {
+	if begun, ok = s.config.Shared.attempt(s.config.Store, mfaID); !ok {
 		return second{}, errSession(e)
 	}
 	r, err := e.App.FindRecordById(c, begun.record)
@@ -180,10 +180,10 @@ func (s *Service) wait(e *core.RequestEvent, accounts *signin.Backoff, p Policy,
 	account, address := p.patience()
 	var wait time.Duration
 	if p.Attempts.Address > 0 && !e.HasSuperuserAuth() { // a key's is the tenant's own server
-		wait = s.config.Shared.origins.AttemptUnder(address, s.originName(e))
+		wait = s.config.Shared.origins.AttemptUnder(address, s.config.Store, s.originName(e))
 	}
 	if wait == 0 && p.Attempts.Account > 0 {
-		wait = accounts.AttemptUnder(account, s.config.Store+" "+name)
+		wait = accounts.AttemptUnder(account, s.config.Store, name)
 	}
 	if wait == 0 {
 		return nil
@@ -193,13 +193,13 @@ func (s *Service) wait(e *core.RequestEvent, accounts *signin.Backoff, p Policy,
 }
 
 func (s *Service) originName(e *core.RequestEvent) string {
-	return s.config.Store + " " + signin.AddressOf(e.Request.RemoteAddr)
+	return signin.AddressOf(e.Request.RemoteAddr)
 }
 
 // succeeded takes back what wait counted.
 func (s *Service) succeeded(e *core.RequestEvent, name string) {
-	s.config.Shared.accounts.Forget(s.config.Store + " " + name)
-	s.config.Shared.origins.Forgive(s.originName(e))
+	s.config.Shared.accounts.ForgetOf(s.config.Store, name)
+	s.config.Shared.origins.ForgiveOf(s.config.Store, s.originName(e))
 }
 
 // refused records a sign-in that failed, and gives what the client is told.

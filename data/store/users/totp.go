@@ -70,7 +70,7 @@ func (s *Service) confirmTOTP(e *core.RequestEvent) error {
 		return err
 	}
 	name := s.pendingOf(o, kindTOTP)
-	begun, ok := s.config.Shared.attempt(name)
+	begun, ok := s.config.Shared.attempt(s.config.Store, name)
 	if !ok || !unchanged(o.Record, begun) {
 		return e.BadRequestError("Nothing is being added. Begin again.", nil)
 	}
@@ -78,15 +78,15 @@ func (s *Service) confirmTOTP(e *core.RequestEvent) error {
 	if !ok {
 		return e.BadRequestError("The code is not right. Check the time of the device that shows it.", nil)
 	}
-	if _, ok := s.config.Shared.take(name); !ok {
+	if _, ok := s.config.Shared.take(s.config.Store, name); !ok {
 		return e.BadRequestError("Nothing is being added. Begin again.", nil)
 	}
-	codes, err := s.add(as(e.Request.Context(), o.Record), e.App, o.Record, p,
+	now, codes, err := s.add(as(e.Request.Context(), o.Record), e.App, o.Record, p,
 		factorRow{ID: rand.Text(), Kind: kindTOTP, Name: clip(in.Name, "Authenticator app"), Secret: begun.secret, LastStep: step})
 	if err != nil {
 		return err
 	}
-	return s.admitted(e, o, byTOTP, codes)
+	return s.admitted(e, now, o.mfa, byTOTP, codes)
 }
 
 const maxName = 60 // characters
@@ -148,7 +148,7 @@ func (s *Service) typed(e *core.RequestEvent, c *core.Collection, p Policy, meth
 // arrive ends a sign-in: its mfaId is worth nothing from here on.
 func (s *Service) arrive(e *core.RequestEvent, mfaID string, r *core.Record, method string) error {
 	if mfaID != "" {
-		if _, ok := s.config.Shared.take(mfaID); !ok {
+		if _, ok := s.config.Shared.take(s.config.Store, mfaID); !ok {
 			return errSession(e)
 		}
 	}
@@ -179,6 +179,9 @@ func (s *Service) renewCodes(e *core.RequestEvent) error {
 	}
 	var codes []string
 	err = e.App.RunInTransaction(func(tx core.App) error {
+		if _, err := present(tx, o.Record); err != nil {
+			return err
+		}
 		codes, err = s.makeCodes(ctx, tx, o.Record)
 		return err
 	})
