@@ -293,6 +293,7 @@ func TestUsersDowngrade(t *testing.T) {
 		v.guest().must(t, 200, "POST", usersPath+"/auth-with-totp", second(ada.step(t), ada.code(t)))
 	})
 	t.Run("password reset", func(t *testing.T) {
+		adminOf(v.Store).must(t, 200, "PATCH", usersPath, map[string]any{"mfa": map[string]any{"enabled": false}})
 		save(t, v.Store, verified(t, v.Store, ada.id))
 		ada.signIn(t)
 		ada.enrol(t) // what was added before the address was proved is gone
