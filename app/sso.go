@@ -5,8 +5,10 @@ import (
 	"net/http"
 	"time"
 
+	"holdfast/app/api"
 	"holdfast/app/identity"
 	"holdfast/app/sso"
+	"holdfast/data"
 )
 
 // openSSO joins single sign-on with the people.
@@ -57,6 +59,16 @@ func (p people) StepUp(w http.ResponseWriter, r *http.Request, v sso.Vouched) er
 	return p.identity.StepUpFederated(w, r, identity.Federated(v))
 }
 
+func (p people) Runs(ctx context.Context) error {
+	return p.identity.Authorize(ctx, data.ActorFrom(ctx), api.OperatorManage, api.Scope{})
+}
+
+func (p people) Owners(ctx context.Context, scope string) ([]string, error) {
+	return p.identity.OwnersOf(ctx, scope)
+}
+
+func (p people) Tenant(r *http.Request) (string, error) { return p.identity.TenantOfSession(r) }
+
 func (p people) CameThrough(r *http.Request) (bool, error) { return p.identity.CameFederated(r) }
 
 func (p people) HasOtherWay(ctx context.Context, person string) (bool, error) {
@@ -82,6 +94,14 @@ func (f federation) Only(scope string) bool { return f.sso != nil && f.sso.Only(
 
 func (f federation) Linked(ctx context.Context, person string) (bool, error) {
 	return f.sso.Linked(ctx, person)
+}
+
+func (f federation) Admits(ctx context.Context, person, tenant string) (bool, error) {
+	return f.sso.Admits(ctx, person, tenant)
+}
+
+func (f federation) NamesRole(ctx context.Context, tenant, role string) (bool, error) {
+	return f.sso.NamesRole(ctx, tenant, role)
 }
 
 func (f federation) StepUps(ctx context.Context, person string) ([]identity.StepUpProvider, error) {

@@ -24,17 +24,17 @@ func (s *Service) factorRoutes() []api.Route {
 	}
 	return []api.Route{
 		own("GET", path, api.Bare, "One's own factors", nil, Factors{}, 0, s.serveFactors),
-		own("POST", path+"/totp", api.Enrol, "Begin to enrol an authenticator app", nil, NewTOTP{}, 0, s.serveNewTOTP),
+		own("POST", path+"/totp", api.Enrol, "Begin to enrol an authenticator app", nil, NewTOTP{}, 0, s.unlessDemanded(s.serveNewTOTP)),
 		own("POST", path+"/totp/confirm", api.Enrol, "Enrol the authenticator app with its first code; other sessions end",
-			ConfirmTOTP{}, Enrolled{}, http.StatusCreated, s.serveConfirmTOTP),
-		own("DELETE", path+"/totp", api.Fresh, "Remove the authenticator app; other sessions end", nil, nil, 0, s.serveRemoveTOTP),
-		own("POST", path+"/passkeys/options", api.Enrol, "Begin to make a passkey", nil, PasskeyOptions{}, 0, s.serveNewPasskey),
+			ConfirmTOTP{}, Enrolled{}, http.StatusCreated, s.unlessDemanded(s.serveConfirmTOTP)),
+		own("DELETE", path+"/totp", api.Fresh, "Remove the authenticator app; other sessions end", nil, nil, 0, s.byOneself(s.serveRemoveTOTP)),
+		own("POST", path+"/passkeys/options", api.Enrol, "Begin to make a passkey", nil, PasskeyOptions{}, 0, s.byOneself(s.serveNewPasskey)),
 		own("POST", path+"/passkeys", api.Enrol, "Keep the passkey that was made; other sessions end",
-			NewPasskey{}, Enrolled{}, http.StatusCreated, s.serveKeepPasskey),
+			NewPasskey{}, Enrolled{}, http.StatusCreated, s.byOneself(s.serveKeepPasskey)),
 		own("PATCH", path+"/passkeys/{id}", api.Usual, "Name a passkey", PasskeyName{}, nil, 0, s.serveNamePasskey),
-		own("DELETE", path+"/passkeys/{id}", api.Fresh, "Remove a passkey; other sessions end", nil, nil, 0, s.serveRemovePasskey),
+		own("DELETE", path+"/passkeys/{id}", api.Fresh, "Remove a passkey; other sessions end", nil, nil, 0, s.byOneself(s.serveRemovePasskey)),
 		own("POST", path+"/recovery-codes", api.Enrol, "Make new recovery codes, shown this once; the old ones end",
-			nil, NewRecoveryCodes{}, http.StatusCreated, s.serveRecoveryCodes),
+			nil, NewRecoveryCodes{}, http.StatusCreated, s.byOneself(s.serveRecoveryCodes)),
 	}
 }
 

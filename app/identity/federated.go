@@ -40,10 +40,14 @@ type Federation interface {
 	// Only says whether a scope (Appliance or a tenant's id) lets people in through an
 	// identity provider only.
 	Only(scope string) bool
-	// Linked says whether a person has an account at an identity provider.
+	// Linked says whether a person can come in through an identity provider now.
 	Linked(ctx context.Context, person string) (bool, error)
 	// StepUps are the providers where a person can sign in again.
 	StepUps(ctx context.Context, person string) ([]StepUpProvider, error)
+	// Admits says whether there is a provider through which a person can come to a tenant.
+	Admits(ctx context.Context, person, tenant string) (bool, error)
+	// NamesRole says whether a provider of a tenant gives a role to new accounts.
+	NamesRole(ctx context.Context, tenant, role string) (bool, error)
 }
 
 // StepUpProvider is an identity provider that can be made to ask again.
@@ -58,11 +62,14 @@ type alone struct{}
 func (alone) Only(string) bool                                          { return false }
 func (alone) Linked(context.Context, string) (bool, error)              { return false, nil }
 func (alone) StepUps(context.Context, string) ([]StepUpProvider, error) { return nil, nil }
+func (alone) Admits(context.Context, string, string) (bool, error)      { return false, nil }
+func (alone) NamesRole(context.Context, string, string) (bool, error)   { return false, nil }
 
 // Federated is what an identity provider vouches for.
 type Federated struct {
 	Person   string
 	Provider string
+	Scope    string    // whose provider it is: Appliance or a tenant's id
 	Strong   bool      // a second factor was shown there, by the word of one that is trusted in this
 	Fresh    time.Time // when a factor was shown there
 }
@@ -90,9 +97,9 @@ func (s *Service) SignInFederated(w http.ResponseWriter, r *http.Request, f Fede
 		return nil, err
 	}
 	if len(rows) > 0 { // a provider's word on a factor takes no factor's place that is enrolled here
-		return s.pendFactor(w, r, row.person(), rows, BySSO)
+		return s.pendFactor(w, r, row.person(), rows, pending{method: BySSO, scope: f.Scope})
 	}
-	if err := s.signInAt(w, r, row.person(), f.method(), f.Fresh); err != nil {
+	if err := s.signInAt(w, r, row.person(), f.method(), f.Fresh, f.Scope); err != nil {
 		return nil, err
 	}
 	return s.me(r.Context(), data.Actor{Kind: data.Person, ID: row.ID})
@@ -112,7 +119,7 @@ func (s *Service) StepUpFederated(w http.ResponseWriter, r *http.Request, f Fede
 	if err := s.record(r.Context(), "session.step-up", f.Person, api.OK, detail); err != nil {
 		return err
 	}
-	return s.renewThis(w, r, f.method())
+	return s.renewBy(w, r, f.method(), tenantOf(f.Scope))
 }
 
 // CameFederated says whether the request's session began at a provider.
@@ -183,18 +190,33 @@ func (s *Service) MakeFederated(ctx context.Context, email, name, role, scope st
 	}
 	id := system.NewID()
 	ctx = data.WithActor(ctx, data.Actor{Kind: data.System})
-	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error { return insertPerson(ctx, tx, id, n, "", millis(s.now())) })
-	if err != nil {
+	now := s.now()
+	g := Grant{ID: system.NewID(), Person: id, Role: role, Scope: scope, From: now, Why: "first sign-in through single sign-on"}
+	if err := s.insertFederated(ctx, n, g, now); err != nil {
 		return Account{}, fmt.Errorf("make account: %w", err)
 	}
-	err = s.orUndo(ctx, s.record(ctx, "person.create", id, api.OK, map[string]string{"method": string(BySSO)}), `DELETE FROM persons WHERE id = ?`, id)
-	if err != nil {
-		return Account{}, err
+	err := s.record(ctx, "person.create", id, api.OK, map[string]string{"method": string(BySSO)})
+	if err == nil {
+		err = s.recordGrant(ctx, "grant.create", g)
 	}
-	if _, err := s.Grant(ctx, Grant{Person: id, Role: role, Scope: scope, Why: "first sign-in through single sign-on"}); err != nil {
+	if err := s.orUndo(ctx, err, `DELETE FROM persons WHERE id = ?`, id); err != nil {
 		return Account{}, err
 	}
 	return s.AccountByID(ctx, id)
+}
+
+// insertFederated adds the person with the role, or neither.
+func (s *Service) insertFederated(ctx context.Context, n NewPerson, g Grant, now time.Time) error {
+	defer s.grants.forget()
+	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+		if _, err := s.effectOf(ctx, tx, g.Scope, g.Role); err != nil {
+			return err
+		}
+		if err := insertPerson(ctx, tx, g.Person, n, "", millis(now)); err != nil {
+			return err
+		}
+		return insertGrant(ctx, tx, g, now)
+	})
 }
 
 // oneLine makes a name of what a stranger wrote.
@@ -242,7 +264,8 @@ func (s *Service) HasWayIn(ctx context.Context, person string) (bool, error) {
 }
 
 // onlyFederated says whether a person comes in through an identity provider only: the
-// appliance wants it of everybody, or every tenant does where the person has a role.
+// appliance wants it of everybody, or every tenant does where the person has a role. Whom
+// no provider of those may sign in, for there is a role elsewhere, has other ways.
 func (s *Service) onlyFederated(ctx context.Context, person string) (bool, error) {
 	if s.config.Federation.Only(Appliance) {
 		return true, nil
@@ -257,7 +280,7 @@ func (s *Service) onlyFederated(ctx context.Context, person string) (bool, error
 			return false, nil
 		}
 	}
-	return len(scopes) > 0, nil
+	return s.admittedAnywhere(ctx, person, scopes)
 }
 
 // errSSOOnly refuses what would be another way in.
@@ -307,6 +330,9 @@ func (s *Service) throughFederation(r *http.Request, person string, session Sess
 		if scope == Appliance {
 			return nil
 		}
+	}
+	if admitted, err := s.config.Federation.Admits(r.Context(), person, tenant); err != nil || !admitted {
+		return orElse(err, strongInstead(session))
 	}
 	return api.Errorf(http.StatusForbidden, "sso-required", "This tenant is open to single sign-on only. Sign out, and sign in through its identity provider.").Because(api.ErrForbidden)
 }
@@ -359,6 +385,7 @@ func (s *Service) dropPassword(ctx context.Context, person string) error {
 	if err := s.record(ctx, "password.drop", person, api.OK, map[string]string{"why": "single sign-on only"}); err != nil {
 		return err
 	}
+	defer s.grants.forget() // the password's age is among them
 	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		_, err := tx.ExecContext(ctx, `UPDATE persons SET password = '', password_changed = ? WHERE id = ?`, millis(s.now()), person)
 		return err

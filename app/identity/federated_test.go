@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -20,10 +21,21 @@ type union struct {
 	only   map[string]bool
 	linked bool
 	ways   []StepUpProvider
+	nobody bool   // may be signed in through a provider
+	named  string // a role that a provider gives
 }
 
 func (u *union) Only(scope string) bool { u.mu.Lock(); defer u.mu.Unlock(); return u.only[scope] }
 func (u *union) want(scope string)      { u.mu.Lock(); defer u.mu.Unlock(); u.only[scope] = true }
+
+func (u *union) Admits(context.Context, string, string) (bool, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return !u.nobody, nil
+}
+func (u *union) NamesRole(_ context.Context, _, role string) (bool, error) {
+	return role == u.named, nil
+}
 
 func (u *union) Linked(context.Context, string) (bool, error) { return u.linked, nil }
 func (u *union) StepUps(context.Context, string) ([]StepUpProvider, error) {
@@ -31,7 +43,7 @@ func (u *union) StepUps(context.Context, string) ([]StepUpProvider, error) {
 }
 
 // federatedHouse has routes that sign in and step up as a provider would have it:
-// ?person=&strong=&ago=.
+// ?person=&strong=&ago=&scope=.
 func federatedHouse(t *testing.T) (*house, *union) {
 	t.Helper()
 	h, u := newHouse(t), &union{only: map[string]bool{}}
@@ -42,7 +54,7 @@ func federatedHouse(t *testing.T) (*house, *union) {
 	must(t, rt.Add(h.Routes()...))
 	vouched := func(r *http.Request) Federated {
 		ago, _ := time.ParseDuration(r.URL.Query().Get("ago"))
-		return Federated{Person: r.URL.Query().Get("person"), Provider: "company", Strong: r.URL.Query().Has("strong"), Fresh: h.now().Add(-ago)}
+		return Federated{Person: r.URL.Query().Get("person"), Provider: "company", Scope: cmp.Or(r.URL.Query().Get("scope"), Appliance), Strong: r.URL.Query().Has("strong"), Fresh: h.now().Add(-ago)}
 	}
 	must(t, rt.Add(
 		api.Route{Method: "POST", Path: "/vouch", Permission: api.Public, Handler: func(w http.ResponseWriter, r *http.Request) error {

@@ -119,7 +119,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 		accounts: newBackoff(accountPolicy, c.Clock), origins: newBackoff(addressPolicy, c.Clock),
 		asked: newBackoff(challengePolicy, c.Clock),
 	}
-	s.sessions.limits = s.sessionLimits
+	s.sessions.limits, s.sessions.outgrown = s.sessionLimits, s.outgrown
 	if err := errors.Join(s.loadPolicies(ctx), s.loadAccountPolicies(ctx)); err != nil {
 		return nil, fmt.Errorf("new identity: %w", err)
 	}

@@ -284,6 +284,9 @@ func (s *Service) serveJoinInvite(w http.ResponseWriter, r *http.Request, person
 	if me.Email != row.Email {
 		return api.Errorf(http.StatusConflict, "other-account", "This invite is for %s, and you are signed in as %s. Sign out, and open the link again.", row.Email, me.Email)
 	}
+	if err := s.joinable(r, row.Scope); err != nil {
+		return err
+	}
 	if err := s.join(r.Context(), row, person); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 type pending struct {
 	person    string // empty: a passkey is to say who
 	method    Method // what was shown so far
+	scope     string // of the provider that was shown, as Session.Scope
 	secret    string // of a TOTP that is being enrolled
 	challenge *webauthn.SessionData
 	tries     int

@@ -37,7 +37,7 @@ func TestReset(t *testing.T) {
 	n.want(401, "GET", "/api/v1/session", "") // it lets nobody in
 	mine.want(401, "GET", "/api/v1/session", "")
 	equal(t, "again", codeOf(t, n.want(410, "POST", "/api/v1/reset/password", body(newPassword))), "reset-used")
-	equal(t, "alerts", len(box.of("alert", "ada@example.com")), 1)
+	equal(t, "alerts", len(box.of("alert", "ada@example.com")), 2) // the factor, and the password
 	n.want(401, "POST", "/api/v1/session", credentials("ada@example.com", goodPassword))
 	p := decode[PendingSignIn](t, n.want(202, "POST", "/api/v1/session", credentials("ada@example.com", newPassword)))
 	equal(t, "second factor", p.Factors[0], kindTOTP)

@@ -219,6 +219,9 @@ func (s *Service) DeleteRole(ctx context.Context, tenant, name string) error {
 	if err := s.mayHandOut(ctx, tenant, before.Allow); err != nil {
 		return err
 	}
+	if named, err := s.config.Federation.NamesRole(ctx, tenant, name); err != nil || named {
+		return orElse(err, api.Errorf(http.StatusConflict, "in-use", "An identity provider gives this role to new accounts. Have it give another one first."))
+	}
 	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		var used int
 		if err := tx.GetContext(ctx, &used, `SELECT count(*) FROM grants WHERE scope = ? AND role = ? AND revoked = 0

@@ -192,8 +192,17 @@ func (s *Service) passwordAgain(r *http.Request, person, password string) error 
 
 // renewThis gives the request's session a new token after a factor was shown.
 func (s *Service) renewThis(w http.ResponseWriter, r *http.Request, m Method) error {
+	return s.renewBy(w, r, m, "")
+}
+
+// renewBy is renewThis after something was shown at a tenant's provider, on which the
+// session rests from then on.
+func (s *Service) renewBy(w http.ResponseWriter, r *http.Request, m Method, tenant string) error {
 	token, err := s.sessions.renew(r.Context(), s.token(r), func(session *Session) {
 		session.Fresh, session.Strong = s.now(), session.Strong || m.strong()
+		if tenant != "" {
+			session.Scope = tenant
+		}
 	})
 	if err != nil {
 		return err

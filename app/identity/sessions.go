@@ -45,6 +45,8 @@ type Session struct {
 	Method  Method    `json:"method,omitempty"`
 	Fresh   time.Time `json:"fresh"`  // when a factor was last shown
 	Strong  bool      `json:"strong"` // a second factor or a passkey was shown
+	// Scope is whose provider it rests on: Appliance or a tenant's id; empty: on none.
+	Scope string `json:"scope,omitempty"`
 
 	Idle     time.Duration `json:"idle,omitempty"`     // 0: SessionIdle
 	Absolute time.Duration `json:"absolute,omitempty"` // 0: SessionAbsolute
@@ -75,9 +77,11 @@ type sessions struct {
 	clock  func() time.Time
 	// limits are the policies' times for a person; nil: none but the session's own.
 	limits func(ctx context.Context, person string) (idle, absolute time.Duration, err error)
-	turn   sync.Mutex // a renewal must not bring back what is being ended
-	mu     sync.RWMutex
-	live   map[digest]*liveSession
+	// outgrown says that the person has become more than the session may be; nil: never.
+	outgrown func(ctx context.Context, session Session) (bool, error)
+	turn     sync.Mutex // a renewal must not bring back what is being ended
+	mu       sync.RWMutex
+	live     map[digest]*liveSession
 }
 
 // liveSession is a session in memory; its own lock guards the times.
@@ -231,7 +235,10 @@ func (s *sessions) over(ctx context.Context, session Session, now time.Time) (bo
 	if isNotFound(err) { // the account is gone
 		return true, nil
 	}
-	return now.Sub(session.Seen) >= idle || now.Sub(session.Created) >= absolute, err
+	if err != nil || now.Sub(session.Seen) >= idle || now.Sub(session.Created) >= absolute || s.outgrown == nil {
+		return now.Sub(session.Seen) >= idle || now.Sub(session.Created) >= absolute, err
+	}
+	return s.outgrown(ctx, session)
 }
 
 // end ends one session by its token; without such a session it does nothing.

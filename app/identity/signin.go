@@ -116,11 +116,12 @@ func (s *Service) rehash(ctx context.Context, row personRow, password string) er
 // signIn starts a session for a person who has shown who they are. It always makes
 // a new token, and ends the session that the browser had.
 func (s *Service) signIn(w http.ResponseWriter, r *http.Request, p Person, m Method) error {
-	return s.signInAt(w, r, p, m, s.now())
+	return s.signInAt(w, r, p, m, s.now(), "")
 }
 
-// signInAt is signIn with a factor that was shown at some time.
-func (s *Service) signInAt(w http.ResponseWriter, r *http.Request, p Person, m Method, fresh time.Time) error {
+// signInAt is signIn with a factor that was shown at some time, through a provider of
+// the scope if it is not empty.
+func (s *Service) signInAt(w http.ResponseWriter, r *http.Request, p Person, m Method, fresh time.Time, scope string) error {
 	ctx := data.WithActor(r.Context(), data.Actor{Kind: data.Person, ID: p.ID})
 	if old := s.token(r); old != "" {
 		if err := s.sessions.end(ctx, old); err != nil {
@@ -129,7 +130,7 @@ func (s *Service) signInAt(w http.ResponseWriter, r *http.Request, p Person, m M
 	}
 	address := addressOf(r.RemoteAddr)
 	token, err := s.sessions.create(ctx, Session{
-		Person: p.ID, Address: address, Agent: r.UserAgent(), Method: m, Strong: m.strong(), Fresh: fresh,
+		Person: p.ID, Address: address, Agent: r.UserAgent(), Method: m, Strong: m.strong(), Fresh: fresh, Scope: scope,
 	})
 	if err != nil {
 		return err

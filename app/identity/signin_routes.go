@@ -71,7 +71,7 @@ func (s *Service) letIn(w http.ResponseWriter, r *http.Request, p Person, m Meth
 
 // askFactor answers 202: the password was right, and is not enough.
 func (s *Service) askFactor(w http.ResponseWriter, r *http.Request, p Person, rows []factorRow) error {
-	out, err := s.pendFactor(w, r, p, rows, ByPassword)
+	out, err := s.pendFactor(w, r, p, rows, pending{method: ByPassword})
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (s *Service) askFactor(w http.ResponseWriter, r *http.Request, p Person, ro
 }
 
 // pendFactor waits for a second factor after the first thing that was shown.
-func (s *Service) pendFactor(w http.ResponseWriter, r *http.Request, p Person, rows []factorRow, first Method) (PendingSignIn, error) {
+func (s *Service) pendFactor(w http.ResponseWriter, r *http.Request, p Person, rows []factorRow, first pending) (PendingSignIn, error) {
 	token := newToken()
 	out := PendingSignIn{Factors: []string{}, Expires: s.now().Add(pendingLife)}
 	if len(ofKind(rows, kindTOTP)) > 0 {
@@ -95,7 +95,8 @@ func (s *Service) pendFactor(w http.ResponseWriter, r *http.Request, p Person, r
 	if codes.Left > 0 {
 		out.Factors = append(out.Factors, "recovery-code")
 	}
-	s.pending.put(hashToken(token).key(), pending{person: p.ID, method: first, expires: out.Expires})
+	first.person, first.expires = p.ID, out.Expires
+	s.pending.put(hashToken(token).key(), first)
 	http.SetCookie(w, s.pendingCookie(r, token))
 	return out, nil
 }
@@ -160,7 +161,10 @@ func (s *Service) serveFactor(w http.ResponseWriter, r *http.Request) error {
 		return errBeginAgain()
 	}
 	http.SetCookie(w, s.endCookie(s.pendingCookie(r, "")))
-	return s.letIn(w, r, row.person(), method.after(p.method))
+	if err := s.signInAt(w, r, row.person(), method.after(p.method), s.now(), p.scope); err != nil {
+		return err
+	}
+	return s.respondMe(w, r, http.StatusCreated, data.Actor{Kind: data.Person, ID: person})
 }
 
 // shownBy checks what was shown against what is pending. The person is given with

@@ -129,8 +129,11 @@ func (s *Service) mayBegin(r *http.Request, why purpose) (row, string, error) {
 		return row, "", errNoPerson()
 	}
 	p, err := s.config.People.ByID(r.Context(), actor.ID)
-	if err == nil && why == toLink {
+	if err == nil {
 		err = row.admits(p)
+	}
+	if err == nil && why == toLink {
+		err = s.mayLink(r, row)
 	}
 	if err == nil && why == toStepUp {
 		_, err = s.linkOf(r.Context(), row.ID, p.ID)
@@ -267,7 +270,7 @@ func (s *Service) arrive(w http.ResponseWriter, r *http.Request, row row, j jour
 	out := Finished{Purpose: string(j.purpose), Return: j.back}
 	switch j.purpose {
 	case toLink:
-		return out, s.link(r.Context(), row, j.person, c)
+		return out, s.linkOwn(r, row, j.person, c)
 	case toStepUp:
 		return out, s.stepUp(w, r, row, j, c)
 	}
@@ -278,12 +281,49 @@ func (s *Service) arrive(w http.ResponseWriter, r *http.Request, row row, j jour
 	if err := s.showNewLink(r.Context(), row, p); err != nil {
 		return out, err
 	}
-	out.Answer, err = s.config.People.SignIn(w, r, Vouched{Person: p.ID, Provider: row.ID, Strong: row.strong(c), Fresh: shownAt(c, s.now())})
+	out.Answer, err = s.config.People.SignIn(w, r, Vouched{Person: p.ID, Provider: row.ID, Scope: row.Scope, Strong: row.strong(c), Fresh: shownAt(c, s.now())})
 	return out, err
 }
 
-// stepUp takes only who is linked, and only a factor that was shown for it.
+// linkOwn links what the person who set out came back with, if that may still be.
+func (s *Service) linkOwn(r *http.Request, row row, person string, c claims) error {
+	p, err := s.config.People.ByID(r.Context(), person)
+	if err == nil {
+		err = row.admits(p)
+	}
+	if err == nil {
+		err = s.mayLink(r, row)
+	}
+	if err != nil {
+		return err
+	}
+	return s.link(r.Context(), row, person, c)
+}
+
+// mayLink keeps sessions that rest on a tenant's provider from making themselves a way
+// in that is not that tenant's.
+func (s *Service) mayLink(r *http.Request, row row) error {
+	tenant, err := s.config.People.Tenant(r)
+	if err == nil && tenant != "" && tenant != row.Scope {
+		err = errTenantSession()
+	}
+	return err
+}
+
+func errTenantSession() error {
+	return api.Errorf(http.StatusForbidden, "tenant-session", "You came in through a tenant's own identity provider, which may not change how you sign in. Sign in another way for that.").Because(api.ErrForbidden)
+}
+
+// stepUp takes only who is linked, and only a factor that was shown for it. What the
+// provider may is asked again: there may be a role elsewhere by now.
 func (s *Service) stepUp(w http.ResponseWriter, r *http.Request, row row, j journey, c claims) error {
+	p, err := s.config.People.ByID(r.Context(), j.person)
+	if err != nil {
+		return err
+	}
+	if err := row.admits(p); err != nil {
+		return s.refused(r, row, j, j.person, err)
+	}
 	l, err := s.linkOf(r.Context(), row.ID, j.person)
 	if err != nil {
 		return err
@@ -294,7 +334,7 @@ func (s *Service) stepUp(w http.ResponseWriter, r *http.Request, row row, j jour
 	if !shownAgain(c, j) {
 		return s.refused(r, row, j, j.person, api.Errorf(http.StatusForbidden, "not-asked-again", "%s did not ask you again. Add a passkey or an authenticator app under Profile and security, or sign out and in.", row.Name))
 	}
-	return s.config.People.StepUp(w, r, Vouched{Person: j.person, Provider: row.ID, Strong: row.strong(c), Fresh: s.now()})
+	return s.config.People.StepUp(w, r, Vouched{Person: j.person, Provider: row.ID, Scope: row.Scope, Strong: row.strong(c), Fresh: s.now()})
 }
 
 // failed says what the matter is with a provider's answer.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -178,6 +179,13 @@ func (s *Service) serveUnlink(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	tenant, err := s.config.People.Tenant(r)
+	if err == nil && tenant != "" {
+		err = errTenantSession()
+	}
+	if err != nil {
+		return err
+	}
 	if err := s.unlink(r.Context(), person, r.PathValue("id")); err != nil {
 		return err
 	}
@@ -189,8 +197,12 @@ func (s *Service) unlink(ctx context.Context, person, id string) error {
 	if err != nil {
 		return err
 	}
-	if len(mine) == 1 && mine[0].ID == id {
-		other, err := s.config.People.HasOtherWay(ctx, person)
+	if slices.ContainsFunc(mine, func(l link) bool { return l.ID == id }) {
+		p, err := s.config.People.ByID(ctx, person)
+		if err != nil {
+			return err
+		}
+		other, err := s.hasWay(ctx, p, func(l link) bool { return l.ID == id })
 		if err != nil {
 			return err
 		}
@@ -207,18 +219,16 @@ func (s *Service) unlink(ctx context.Context, person, id string) error {
 	})
 }
 
-// Linked says whether a person can come in through a provider.
-func (s *Service) Linked(ctx context.Context, person string) (bool, error) {
-	mine, err := s.linksOf(ctx, person)
-	return len(mine) > 0, err
-}
-
 // StepUps are the providers at which a person can sign in again to step up.
 func (s *Service) StepUps(ctx context.Context, person string) ([]Way, error) {
-	mine, err := s.linksOf(ctx, person)
 	ways := []Way{}
+	p, err := s.config.People.ByID(ctx, person)
+	if err != nil {
+		return ways, err
+	}
+	mine, err := s.linksOf(ctx, person)
 	for _, l := range mine {
-		if r, err := s.provider(ctx, l.Provider); err == nil && r.Kind != GitHub && r.Kind != Google {
+		if r, err := s.provider(ctx, l.Provider); err == nil && r.admits(p) == nil && r.Kind != GitHub && r.Kind != Google {
 			ways = append(ways, r.way())
 		}
 	}

@@ -43,6 +43,9 @@ func (s *Service) setPolicy(r *http.Request, scope string, p Policy) error {
 	if err := s.config.People.MaySet(ctx, scope); err != nil {
 		return err
 	}
+	if err := s.config.People.MayGive(ctx, scope, owner); err != nil {
+		return err
+	}
 	if p.Only {
 		if err := s.ready(r, scope); err != nil {
 			return err
@@ -84,5 +87,22 @@ func (s *Service) ready(r *http.Request, scope string) error {
 	if err == nil && !came {
 		err = api.Errorf(http.StatusConflict, "come-through-it-first", "Sign in through the identity provider yourself first, so that you are not shut out.")
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return s.ownerLinked(r.Context(), scope)
+}
+
+// ownerLinked wants an owner who can come in through a provider.
+func (s *Service) ownerLinked(ctx context.Context, scope string) error {
+	owners, err := s.config.People.Owners(ctx, scope)
+	if err != nil {
+		return err
+	}
+	for _, id := range owners {
+		if ok, err := s.Linked(ctx, id); ok || err != nil {
+			return err
+		}
+	}
+	return api.Errorf(http.StatusConflict, "no-owner-linked", "No owner could come in any more: an owner signs in through an identity provider, or links an account there, first.")
 }

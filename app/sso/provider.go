@@ -3,6 +3,7 @@ package sso
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -232,15 +233,32 @@ func (s *Service) all(ctx context.Context) (rows []row, err error) {
 }
 
 // admissible checks settings before they are stored. Who says by whom people are
-// vouched for could be any of them: it takes all that an owner may.
-func (s *Service) admissible(ctx context.Context, r row) error {
+// vouched for could be any of them: it takes all that an owner may. before is what was
+// stored, if anything.
+func (s *Service) admissible(ctx context.Context, r, before row) error {
 	if wrong := r.check(s.config.Loopback); len(wrong) > 0 {
 		return api.Invalid(wrong...)
 	}
 	if err := s.config.People.MayGive(ctx, r.Scope, owner); err != nil || r.Role == "" {
 		return err
 	}
+	if err := s.confirmed(ctx, r, before); err != nil {
+		return err
+	}
 	return s.config.People.MayGive(ctx, r.Scope, r.Role)
+}
+
+// confirmed wants an operator where a tenant's provider is to make accounts: an address
+// can have one account here, so whose addresses they are is not the tenant's to say.
+func (s *Service) confirmed(ctx context.Context, r, before row) error {
+	if r.Scope == Appliance || before.Role != "" && before.DomainsJS == r.DomainsJS {
+		return nil
+	}
+	err := s.config.People.Runs(ctx)
+	if errors.Is(err, api.ErrForbidden) {
+		return api.Errorf(403, "operator-confirms", "Whose addresses get accounts by themselves is the operators' to say. Ask who runs this appliance to set the role, or invite people.").Because(err)
+	}
+	return err
 }
 
 const owner = "owner"
@@ -248,7 +266,7 @@ const owner = "owner"
 // add stores a provider. A 409 when its id is taken.
 func (s *Service) add(ctx context.Context, r row) error {
 	r.Created, r.Updated, r.By = s.now().UnixMilli(), s.now().UnixMilli(), data.ActorFrom(ctx).String()
-	if err := s.admissible(ctx, r); err != nil {
+	if err := s.admissible(ctx, r, row{}); err != nil {
 		return err
 	}
 	if _, err := s.provider(ctx, r.ID); err == nil {
@@ -287,7 +305,11 @@ func (r row) detail() map[string]string {
 // change stores changed settings.
 func (s *Service) change(ctx context.Context, r row) error {
 	r.Updated, r.By = max(s.now().UnixMilli(), r.Updated+1), data.ActorFrom(ctx).String()
-	if err := s.admissible(ctx, r); err != nil {
+	before, err := s.provider(ctx, r.ID)
+	if err != nil {
+		return err
+	}
+	if err := s.admissible(ctx, r, before); err != nil {
 		return err
 	}
 	if err := s.record(ctx, "sso.provider.change", r.ID, api.OK, r.detail()); err != nil {
@@ -301,9 +323,15 @@ func (s *Service) change(ctx context.Context, r row) error {
 }
 
 // drop forgets a provider and its links, but not the last one where nothing else is
-// a way in.
+// a way in, nor somebody's. It takes an owner, as all about providers does.
 func (s *Service) drop(ctx context.Context, r row) error {
+	if err := s.config.People.MayGive(ctx, r.Scope, owner); err != nil {
+		return err
+	}
 	if err := s.notTheLast(ctx, r); err != nil {
+		return err
+	}
+	if err := s.strandsNobody(ctx, r); err != nil {
 		return err
 	}
 	if err := s.record(ctx, "sso.provider.remove", r.ID, api.OK, map[string]string{"scope": r.Scope}); err != nil {

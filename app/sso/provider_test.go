@@ -251,6 +251,13 @@ func TestPolicy(t *testing.T) {
 	b.want(409, "come-through-it-first", "PUT", path, Policy{true})
 	equal(t, "enforced", w.people.enforced, 0)
 	w.people.came = true
+	w.people.owners = []string{"olga"}
+	b.want(409, "no-owner-linked", "PUT", path, Policy{true})
+	w.browser().in("company") // now olga is linked
+	w.people.mayNot = api.ErrForbidden
+	b.want(403, "forbidden", "PUT", path, Policy{true})
+	b.want(403, "forbidden", "DELETE", "/api/v1/identity-providers/company", nil)
+	w.people.mayNot = nil
 	b.want(200, "", "PUT", path, Policy{true})
 	equal(t, "enforced", w.people.enforced, 1)
 	equal(t, "only", w.Only(Appliance), true)
@@ -262,6 +269,8 @@ func TestPolicy(t *testing.T) {
 	b.want(200, "", "PUT", path, Policy{})
 	b.want(409, "last-way-in", "DELETE", "/api/v1/identity-providers/company", nil) // acme still needs it
 	b.want(200, "", "PUT", "/api/v1/tenants/acme/policies/single-sign-on", Policy{})
+	b.want(409, "last-way-in", "DELETE", "/api/v1/identity-providers/company", nil) // olga has nothing else
+	w.people.other = true
 	b.want(204, "", "DELETE", "/api/v1/identity-providers/company", nil)
 }
 

@@ -40,6 +40,7 @@ type Person struct {
 type Vouched struct {
 	Person   string
 	Provider string
+	Scope    string    // whose provider it is: Appliance or a tenant's id
 	Strong   bool      // it says that a second factor was shown, and is trusted to say so
 	Fresh    time.Time // when a factor was shown there
 }
@@ -61,6 +62,12 @@ type People interface {
 	SignIn(w http.ResponseWriter, r *http.Request, v Vouched) (answer any, err error)
 	// StepUp makes the request's session fresh, and gives it a new token.
 	StepUp(w http.ResponseWriter, r *http.Request, v Vouched) error
+	// Runs refuses who may not manage the appliance's operators.
+	Runs(ctx context.Context) error
+	// Owners are the people who own a scope for good and may sign in.
+	Owners(ctx context.Context, scope string) ([]string, error)
+	// Tenant is the tenant on whose own provider the request's session rests; else empty.
+	Tenant(r *http.Request) (string, error)
 	// CameThrough says whether the request's session began at a provider.
 	CameThrough(r *http.Request) (bool, error)
 	// HasOtherWay says whether a person has a password or passkey to sign in with.

@@ -43,6 +43,8 @@ CREATE TABLE sso_only (
 	scope TEXT PRIMARY KEY,                   -- 'appliance' or a tenant id: where passwords are refused
 	updated INTEGER NOT NULL, updated_by TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+`}, {Name: "accounts of tenants' providers are an operator's to allow", SQL: `
+UPDATE sso_providers SET role = '' WHERE scope <> 'appliance' -- nobody had confirmed their domains
 `}}
 
 // oneRow turns "no rows" into data.ErrNotFound.

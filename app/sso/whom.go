@@ -57,14 +57,14 @@ func (s *Service) linkedTo(ctx context.Context, r row, l link, c claims) (Person
 // admins can have it say anything, is good for people of that tenant alone: whoever has
 // a role elsewhere would take it along.
 func (r row) admits(p Person) error {
+	if r.Scope != Appliance && !slices.Contains(p.Scopes, r.Scope) { // first: it is told nothing of others' accounts
+		return errNoAccount(p.Email)
+	}
 	if !p.Active {
 		return api.Errorf(http.StatusUnauthorized, "not-active", "This account is locked. Ask who runs this appliance.").Because(api.ErrUnauthenticated)
 	}
 	if r.Scope == Appliance {
 		return nil
-	}
-	if !slices.Contains(p.Scopes, r.Scope) {
-		return errNoAccount(p.Email)
 	}
 	if slices.ContainsFunc(p.Scopes, func(scope string) bool { return scope != r.Scope }) {
 		return api.Errorf(http.StatusForbidden, "roles-elsewhere", "This account has roles outside this tenant, so the tenant's own provider cannot sign it in. Use another way.")
