@@ -32,7 +32,7 @@ func (m memberRow) account() string {
 }
 
 func (c *cli) member() *cobra.Command {
-	return group("member", "People of a tenant and their roles", c.memberAdd(), c.memberList(), c.memberRole(), c.memberRemove())
+	return group("member", "People of a tenant and their roles", c.memberAdd(), c.memberList(), c.memberRole(), c.memberConfirm(), c.memberRemove())
 }
 
 // tenantPath is the REST path of a tenant, of which no environment is meant.
@@ -146,5 +146,18 @@ func (c *cli) memberRemove() *cobra.Command {
 			return err
 		}
 		return c.object(map[string]any{"id": id, "removed": true}, "%s has no role on %s any more", args[1], args[0])
+	})
+}
+
+func (c *cli) memberConfirm() *cobra.Command {
+	return c.inTenant("confirm TENANT EMAIL", "Confirm that somebody is who they were after an operator opened their account anew", 2, func(ctx context.Context, cl *client, path string, args []string) error {
+		id, err := findMember(ctx, cl, path, args[1])
+		if err != nil {
+			return err
+		}
+		if err := cl.call(ctx, "POST", path+"/members/"+id+"/confirm", nil, nil); err != nil {
+			return err
+		}
+		return c.object(map[string]any{"id": id, "confirmed": true}, "%s may see and change the records of %s again", args[1], args[0])
 	})
 }

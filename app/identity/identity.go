@@ -108,7 +108,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	for _, m := range []struct {
 		room  string
 		steps []system.Migration
-	}{{"identity-sign-in", signInMigrations}, {"access", accessMigrations}, {"access-requests", requestMigrations}, {"identity-keys", keyMigrations}, {"links", linkMigrations}, {"accounts", accountMigrations}} {
+	}{{"identity-sign-in", signInMigrations}, {"access", accessMigrations}, {"access-requests", requestMigrations}, {"identity-keys", keyMigrations}, {"links", linkMigrations}, {"accounts", accountMigrations}, {"recoveries", recoveryMigrations}} {
 		if err := c.DB.Migrate(ctx, m.room, m.steps); err != nil {
 			return nil, fmt.Errorf("new identity: %w", err)
 		}

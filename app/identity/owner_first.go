@@ -87,10 +87,15 @@ func (s *Service) Inherit(ctx context.Context, from, to string) error {
 		if err != nil {
 			return err
 		}
-		copied, err = copyGrants(ctx, tx, from, to, now)
-		return err
+		if copied, err = copyGrants(ctx, tx, from, to, now); err != nil {
+			return err
+		}
+		return copyRules(ctx, tx, from, to)
 	})
 	s.grants.forget()
+	if err == nil {
+		err = s.loadRules(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("give a copy its people: %w", err)
 	}
@@ -105,6 +110,9 @@ func copyGrants(ctx context.Context, tx *sqlx.Tx, from, to string, now int64) (i
 		g := r.grant()
 		g.ID, g.Scope, g.Request = system.NewID(), to, ""
 		err = errors.Join(err, insertGrant(ctx, tx, g, fromMillis(now)))
+		// as old as its source: see readHolds
+		_, e := tx.ExecContext(ctx, `UPDATE grants SET created = (SELECT created FROM grants WHERE id = ?) WHERE id = ?`, r.ID, g.ID)
+		err = errors.Join(err, e)
 	}
 	return int64(len(rows)), err
 }
@@ -153,4 +161,22 @@ func (s *Service) ownOwnerless(ctx context.Context, tx *sqlx.Tx, tenant string) 
 	now := s.now()
 	g := Grant{ID: system.NewID(), Person: hostHolder, Role: Owner, Scope: tenant, From: now, Why: ownerlessWhy}
 	return 1, insertGrant(ctx, tx, g, now)
+}
+
+// copyRules gives a copy the rules of signing in that its source has: the records are
+// the same. Single sign-on only is not among them: the source's providers do not let
+// people into the copy.
+func copyRules(ctx context.Context, tx *sqlx.Tx, from, to string) (err error) {
+	for _, table := range []string{"sign_in_policies", "account_policies"} {
+		_, e := tx.ExecContext(ctx, `INSERT OR REPLACE INTO `+table+` (scope, policy, updated, updated_by)
+			SELECT ?, policy, updated, updated_by FROM `+table+` WHERE scope = ?`, to, from)
+		err = errors.Join(err, e)
+	}
+	_, e := tx.ExecContext(ctx, `INSERT OR REPLACE INTO recoveries_confirmed (person, tenant, at, by)
+		SELECT person, ?, at, by FROM recoveries_confirmed WHERE tenant = ?`, to, from)
+	return errors.Join(err, e)
+}
+
+func (s *Service) loadRules(ctx context.Context) error {
+	return errors.Join(s.loadPolicies(ctx), s.loadAccountPolicies(ctx))
 }

@@ -70,6 +70,9 @@ func (s *Service) setState(ctx context.Context, action, person, state string) er
 	if err := s.record(ctx, action, person, api.OK, nil); err != nil {
 		return err
 	}
+	if err := s.tellTenants(ctx, person, action, nil); err != nil {
+		return err
+	}
 	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		done, err := tx.ExecContext(ctx, `UPDATE persons SET state = ?, updated = ? WHERE id = ?`, state, millis(s.now()), person)
 		return changedOne(done, err)
@@ -104,12 +107,23 @@ func (s *Service) resetFactors(ctx context.Context, person string) error {
 	if err := s.record(ctx, "factor.reset", person, api.OK, nil); err != nil {
 		return err
 	}
-	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+	if err := s.tellTenants(ctx, person, "factor.reset", nil); err != nil {
+		return err
+	}
+	defer s.grants.forget()
+	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		for _, table := range []string{"factors", "recovery_codes"} {
 			if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE person = ?`, person); err != nil {
 				return fmt.Errorf("reset factors: %w", err)
 			}
 		}
-		return stillLetsIn(ctx, tx, person, linked)
+		if err := stillLetsIn(ctx, tx, person, linked); err != nil {
+			return err
+		}
+		return s.recovered(ctx, tx, person, data.ActorFrom(ctx).String())
 	})
+	if err == nil {
+		s.alert(ctx, person, "Your second factors were taken away", "somebody who runs the appliance took the second factors and recovery codes of your account away.")
+	}
+	return err
 }

@@ -118,7 +118,11 @@ func (s *Service) sendReset(ctx context.Context, row personRow) (ResetLink, erro
 	if err := s.insertReset(ctx, row.ID, hash[:], out.Expires); err != nil {
 		return ResetLink{}, fmt.Errorf("make reset link: %w", err)
 	}
-	err = s.record(ctx, "password.reset-link", row.ID, api.OK, map[string]string{"mailed": fmt.Sprint(mailed)})
+	detail := map[string]string{"mailed": fmt.Sprint(mailed)}
+	err = s.record(ctx, "password.reset-link", row.ID, api.OK, detail)
+	if err == nil {
+		err = s.tellTenants(ctx, row.ID, "password.reset-link", detail)
+	}
 	if err == nil && mailed {
 		err = s.mailReset(ctx, row, token, out.Expires)
 	}
@@ -228,7 +232,7 @@ func (s *Service) serveReset(w http.ResponseWriter, r *http.Request) error {
 	if err := s.checkNewPassword(ctx, row, in.Password); err != nil {
 		return err
 	}
-	if err := s.useReset(ctx, in.Token); err != nil {
+	if err := s.useReset(ctx, row.ID, in.Token); err != nil {
 		return err
 	}
 	if err := s.setPassword(ctx, row, in.Password); err != nil {
@@ -241,12 +245,27 @@ func (s *Service) serveReset(w http.ResponseWriter, r *http.Request) error {
 	return api.NoContent(w)
 }
 
-// useReset uses a link up: of two requests with one, one gets it.
-func (s *Service) useReset(ctx context.Context, token string) error {
+// useReset uses a link up: of two requests with one, one gets it. One that somebody else
+// made holds the account: see recovered.
+func (s *Service) useReset(ctx context.Context, person, token string) error {
 	hash := sha256.Sum256([]byte(token))
-	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+	var by string
+	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return oneRow(tx.GetContext(ctx, &by, `SELECT created_by FROM reset_links WHERE hash = ?`, hash[:]))
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.tellTenants(ctx, person, "password.reset", map[string]string{"linkBy": by}); err != nil {
+		return err
+	}
+	defer s.grants.forget()
+	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		done, err := tx.ExecContext(ctx, `UPDATE reset_links SET used = ? WHERE hash = ? AND used = 0 AND expires > ?`, millis(s.now()), hash[:], millis(s.now()))
-		return changedOne(done, err)
+		if err = changedOne(done, err); err != nil || !somebodyElses(by, person) {
+			return err
+		}
+		return s.recovered(ctx, tx, person, by)
 	})
 	if errors.Is(err, data.ErrNotFound) {
 		return errReset("used")
@@ -270,5 +289,6 @@ func (s *Service) serveResetOf(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	s.alert(r.Context(), row.ID, "A link for a new password was made for you", "somebody who runs the appliance made a link for a new password of your account.")
 	return api.Respond(w, http.StatusCreated, out)
 }

@@ -20,6 +20,8 @@ type standing struct {
 	active bool
 	grants []heldGrant
 
+	holds map[string]time.Time // tenants whose records wait for a confirmation; see readHolds
+
 	password        bool // there is one
 	passwordChanged time.Time
 }
@@ -68,6 +70,9 @@ func (s *Service) readStanding(ctx context.Context, holder string) (found standi
 		}
 		if err := tx.SelectContext(ctx, &rows, `SELECT `+grantColumns+
 			` FROM grants WHERE person = ? AND revoked = 0 ORDER BY scope, role`, holder); err != nil {
+			return err
+		}
+		if found.holds, err = s.readHolds(ctx, tx, holder); err != nil {
 			return err
 		}
 		found.grants, err = s.effects(ctx, tx, rows)
@@ -138,7 +143,7 @@ func (st standing) tenantsOf(p api.Permission, now time.Time) (all bool, tenants
 		case g.Scope == Appliance && !p.Content():
 			return true, nil
 		case g.Scope == Appliance:
-		case !slices.Contains(tenants, g.Scope) && !st.denies(p, g.Scope, now):
+		case !slices.Contains(tenants, g.Scope) && !st.denies(p, g.Scope, now) && !st.rests(p, g.Scope, now):
 			tenants = append(tenants, g.Scope)
 		}
 	}
@@ -176,7 +181,7 @@ func (st standing) allows(p api.Permission, scope string, now time.Time) (ok boo
 			}
 		}
 	}
-	return ok && !st.denies(p, scope, now), by
+	return ok && !st.denies(p, scope, now) && !st.rests(p, scope, now), by
 }
 
 // within is all that the standing allows in one scope and that can be handed on: what is

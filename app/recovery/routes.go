@@ -28,7 +28,7 @@ func (s *Service) targetRoutes() []api.Route {
 			Summary: "List targets", Response: api.Page[Target]{}, Handler: s.serveTargets,
 		},
 		{
-			Method: "POST", Path: all, Permission: api.TargetManage,
+			Method: "POST", Path: all, Permission: api.TargetManage, Assurance: api.Fresh,
 			Summary: "Add a target; its credentials are kept sealed and never shown", Request: NewTarget{}, Response: Target{}, Status: 201, Handler: s.serveAdd,
 		},
 		{
@@ -40,7 +40,7 @@ func (s *Service) targetRoutes() []api.Route {
 			Summary: "Forget a target; what it holds stays there", Handler: s.serveRemove,
 		},
 		{
-			Method: "PATCH", Path: one, Permission: api.TargetManage,
+			Method: "PATCH", Path: one, Permission: api.TargetManage, Assurance: api.Fresh,
 			Summary: "Say where a target is, or give it new credentials", Request: TargetChange{}, Response: Target{}, Handler: s.serveChange,
 		},
 		{
