@@ -211,13 +211,15 @@ func powerCut(t *testing.T, r *rand.Rand) {
 			d.Off()
 		}
 	}
-	var all sync.WaitGroup
+	var writers sync.WaitGroup
 	for range 6 {
-		all.Go(func() { writeUntilCut(t, s, note) })
+		writers.Go(func() { writeUntilCut(t, s, note) })
 	}
-	var followed []data.Change
-	all.Go(func() { followed = followUntilCut(s) })
-	all.Wait()
+	written, following := make(chan struct{}), make(chan []data.Change, 1)
+	go func() { following <- followUntilCut(s, written) }()
+	writers.Wait()
+	close(written)
+	followed := <-following
 
 	other := newPool(t, func(c *Config) { c.Disk = restarted{disk.OS()} })
 	dir := other.path(acme)
@@ -260,7 +262,9 @@ func writeUntilCut(t *testing.T, s *Store, note func(id string)) {
 	}
 }
 
-func followUntilCut(s *Store) (all []data.Change) {
+// followUntilCut follows until that fails, or until nothing is left to follow: where
+// the cut hit a commit before any of it was written, all that is there is on disk.
+func followUntilCut(s *Store, written <-chan struct{}) (all []data.Change) {
 	at := data.Position{}
 	for {
 		changes, err := s.Changes(context.Background(), at, 50)
@@ -270,8 +274,12 @@ func followUntilCut(s *Store) (all []data.Change) {
 		if len(changes) > 0 {
 			all = append(all, changes...)
 			at = changes[len(changes)-1].Position
-		} else if _, err := s.Position(context.Background()); err != nil {
+			continue
+		}
+		select {
+		case <-written:
 			return all
+		default:
 		}
 	}
 }
