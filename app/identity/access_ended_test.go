@@ -10,10 +10,10 @@ import (
 // TestAccessEndsWithTheOperator: neither what was asked for nor what was given stays.
 func TestAccessEndsWithTheOperator(t *testing.T) {
 	h := newGlassHouse(t)
-	given, open := h.ask(h.ada, `{"why":"x"}`), AccessRequest{}
+	given := h.ask(h.ada, `{"why":"x"}`)
 	h.owner.want(200, "POST", requestsPath+"/"+given.ID+"/approve", `{}`)
 	must(t, h.reads("ada"))
-	open = h.ask(h.ada, `{"why":"x","export":true}`)
+	open := h.ask(h.ada, `{"why":"x","export":true}`)
 	h.sam.want(204, "DELETE", "/api/v1/operators/"+h.ids["ada"], "")
 	wantErr(t, h.reads("ada"), api.ErrForbidden)
 	equal(t, "the open one", codeOf(t, h.owner.want(409, "POST", requestsPath+"/"+open.ID+"/approve", `{}`)), "not-open")
