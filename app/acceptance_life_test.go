@@ -87,6 +87,11 @@ func TestDrain(t *testing.T) {
 		answered <- r
 	}()
 	<-half.reached
+	for range 5 { // by then it has taken the upload in hand, too: what it has not looked at yet it may drop
+		if err := s.awaitStatus("/healthz"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

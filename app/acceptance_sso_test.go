@@ -145,7 +145,7 @@ func (b *browser) signInAt(name string) {
 	b.fill("password", "whatever")
 	b.submit("Sign-in")
 	b.until("consent, or the console", `if (location.hostname !== 'localhost') return true;
-		const e = all('button[type=submit]').find(e => text(e) === 'Continue'); if (e) e.click(); return false`)
+		const e = all('button[type=submit]').find(e => text(e) === 'Continue'); if (e && !e.pressed) { e.pressed = true; e.click(); } return false`)
 }
 
 // strictCookie sees the session's cookie as the browser keeps it.

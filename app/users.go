@@ -68,7 +68,7 @@ func (h *house) userRoutes() []api.Route {
 func (h *house) storeScope(r *http.Request) api.Scope {
 	id, err := h.tenants.Anyhow(r.Context(), r.PathValue("slug"), r.PathValue("env"))
 	if err != nil {
-		return api.Scope{}
+		return api.Scope{Missing: err}
 	}
 	return api.StoreScope(id)
 }

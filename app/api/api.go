@@ -26,6 +26,9 @@ const AnyTenant = "*"
 type Scope struct {
 	Tenant string // tenant id, AnyTenant, or "" for the appliance
 	Store  string // data.StoreID.String(), or ""
+	// Missing is why the path names no tenant that is there, for whoever may know; nil
+	// where it says nothing of one.
+	Missing error
 }
 
 // StoreScope is the scope of one store.

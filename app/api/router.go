@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -199,9 +200,9 @@ func (rt *Router) authorize(r *http.Request, route Route) (context.Context, Scop
 	}
 	ctx, err = rt.granted(ctx, actor, route.Permission, scope)
 	if err == nil && route.Permission.Content() && scope.Tenant == "" {
-		// Who may know is told that there is no such tenant. The handler must not look
+		// Who may know is told why there is no such tenant. The handler must not look
 		// for it again: it may be there by then, and nobody has asked for it.
-		err = data.ErrNotFound
+		err = cmp.Or(scope.Missing, data.ErrNotFound)
 	}
 	return ctx, scope, err
 }

@@ -53,10 +53,10 @@ func (s *Service) Routes() []api.Route {
 func (s *Service) scope(r *http.Request) api.Scope {
 	id, err := s.config.Tenants.Anyhow(r.Context(), r.PathValue("slug"), r.PathValue("env"))
 	if err != nil {
-		return api.Scope{}
+		return api.Scope{Missing: err}
 	}
 	if _, err := s.config.Tenants.Store(r.Context(), r.PathValue("slug"), r.PathValue("env")); errors.Is(err, data.ErrDestroyed) {
-		return api.Scope{}
+		return api.Scope{Missing: err}
 	}
 	return api.StoreScope(id)
 }

@@ -111,7 +111,7 @@ func (s *Service) store(r *http.Request) (data.StoreID, error) {
 func (s *Service) storeScope(r *http.Request) api.Scope {
 	id, err := s.store(r)
 	if err != nil {
-		return api.Scope{}
+		return api.Scope{Missing: err}
 	}
 	return api.StoreScope(id)
 }

@@ -84,7 +84,7 @@ func (s *Service) tenant(r *http.Request) (string, error) {
 func (s *Service) tenantScope(r *http.Request) api.Scope {
 	id, err := s.tenant(r)
 	if err != nil {
-		return api.Scope{}
+		return api.Scope{Missing: err}
 	}
 	return api.Scope{Tenant: id}
 }

@@ -118,7 +118,7 @@ type Tried struct {
 func (s *Service) scope(r *http.Request) api.Scope {
 	found, err := s.find(r.Context(), r.PathValue("slug"), r.PathValue("env"))
 	if err != nil {
-		return api.Scope{}
+		return api.Scope{Missing: err}
 	}
 	return api.StoreScope(found.id)
 }

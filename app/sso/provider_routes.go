@@ -46,7 +46,7 @@ func (s *Service) scopeRoutes(base string, read, manage api.Permission, scope fu
 func (s *Service) tenantScope(r *http.Request) api.Scope {
 	id, err := s.config.Tenants.Store(r.Context(), r.PathValue("slug"), data.Prod)
 	if err != nil {
-		return api.Scope{}
+		return api.Scope{Missing: err}
 	}
 	return api.Scope{Tenant: id.Tenant}
 }

@@ -70,7 +70,7 @@ func anyTenant(*http.Request) api.Scope { return api.Scope{Tenant: api.AnyTenant
 func (s *Service) tenantScope(r *http.Request) api.Scope {
 	found, err := s.row(r.Context(), r.PathValue("slug"))
 	if err != nil || found.State == creating {
-		return api.Scope{}
+		return api.Scope{Missing: err}
 	}
 	return api.Scope{Tenant: found.ID}
 }

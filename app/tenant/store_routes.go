@@ -65,8 +65,11 @@ func (s *Service) storeRoutes() []api.Route {
 // who may.
 func (s *Service) storeScope(r *http.Request) api.Scope {
 	ref, err := s.Find(r.Context(), r.PathValue("slug"), r.PathValue("env"))
-	if err != nil || ref.State == Destroyed {
-		return api.Scope{}
+	if err == nil && ref.State == Destroyed {
+		err = data.ErrDestroyed
+	}
+	if err != nil {
+		return api.Scope{Missing: err}
 	}
 	return api.StoreScope(ref.Store)
 }
