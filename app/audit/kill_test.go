@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,14 +52,19 @@ func openReal(ctx context.Context, dir string) (*realHouse, error) {
 	return openRealOn(ctx, dir, nil)
 }
 
-func openRealOn(ctx context.Context, dir string, disk disk.System) (h *realHouse, err error) {
-	h = &realHouse{}
+func openRealOn(ctx context.Context, dir string, disk disk.System) (_ *realHouse, err error) {
+	h := &realHouse{}
+	var following atomic.Pointer[Service] // the pool commits beside us
 	if h.vault, err = vault.Open(filepath.Join(dir, "vault"), newKeys("vault")); err != nil {
 		return nil, err
 	}
 	h.pool, err = store.New(store.Config{
 		Dir: filepath.Join(dir, "stores"), Keys: fixedStoreKeys{}, Disk: disk,
-		OnCommit: func(id data.StoreID) { h.Nudge(id) },
+		OnCommit: func(id data.StoreID) {
+			if s := following.Load(); s != nil {
+				s.Nudge(id)
+			}
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -67,6 +73,7 @@ func openRealOn(ctx context.Context, dir string, disk disk.System) (h *realHouse
 		Vault: h.vault.Sub("audit"), Signing: newKeys("signing"), Stores: FromPool(h.pool),
 		Personal: func(owner string) data.KeySource { return newKeys("personal " + owner) },
 	})
+	following.Store(h.Service)
 	return h, err
 }
 
