@@ -1,23 +1,18 @@
 package disposal
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"holdfast/app/api/signed"
-	"holdfast/data"
 )
 
 // ErrCertificate is what everything answers that is no certificate of disposal in
 // its one spelling, or not signed with the key that was named.
 var ErrCertificate = errors.New("not a valid certificate of disposal")
 
-// certificateFormat names the version of a certificate's fields.
-const certificateFormat = "holdfast certificate of disposal v1"
+var certificateForm = signed.Form{Family: "holdfast certificate of disposal v", Version: "1", Invalid: ErrCertificate}
 
 // Certificate says what was destroyed. Its canonical JSON is what is signed.
 type Certificate struct {
@@ -100,25 +95,13 @@ func (c Certificate) text() ([]byte, error) { return signed.Text(c) }
 // ParseCertificate reads a certificate in its one spelling: ErrCertificate for any
 // other bytes, data.ErrNewer for a later format.
 func ParseCertificate(b []byte) (Certificate, error) {
-	var c Certificate
 	if len(b) > maxEntry {
-		return c, fmt.Errorf("%w: too large", ErrCertificate)
+		return Certificate{}, fmt.Errorf("%w: too large", ErrCertificate)
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	err := d.Decode(&c)
-	if c.Format != certificateFormat && strings.HasPrefix(c.Format, "holdfast certificate of disposal v") {
-		return c, fmt.Errorf("%.60q: %w", c.Format, data.ErrNewer)
-	}
-	if err != nil {
-		return c, fmt.Errorf("%w: %w", ErrCertificate, err)
-	}
-	text, err := c.text()
-	if err != nil || c.Format != certificateFormat || !bytes.Equal(text, b) {
-		return c, fmt.Errorf("%w: these are not the bytes that were signed", ErrCertificate)
-	}
-	return c, nil
+	return signed.Parse(certificateForm, b, formatOf)
 }
+
+func formatOf(c Certificate) string { return c.Format }
 
 // CheckCertificate verifies a certificate and its detached signature with a
 // verifier key, which must come from somewhere else than the two. It needs no

@@ -78,7 +78,7 @@ func TestEntryRefuses(t *testing.T) {
 
 func goldenCertificate() Certificate {
 	return Certificate{
-		Format: certificateFormat, ID: "d1", Appliance: "holdfast/test", Tenant: Subject{acme.Tenant, "acme"},
+		Format: certificateForm.Format(), ID: "d1", Appliance: "holdfast/test", Tenant: Subject{acme.Tenant, "acme"},
 		Asked: Step{"person:p", goldenTime}, CarriedOut: Step{"system", goldenTime.Add(7 * 24 * time.Hour)}, How: "window",
 		Stores: []Destruction{{Store: acme.String(), Environment: "prod", Files: 8, Bytes: 325100,
 			Keys: []Key{{Purpose: "pages", Generation: 1, Fingerprint: strings.Repeat("ab", 16), Created: goldenTime, Destroyed: goldenTime}}}},

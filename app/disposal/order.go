@@ -171,7 +171,7 @@ func (s *Service) compose(ctx context.Context, row disposalRow, r Revoked) (Cert
 		return Certificate{}, fmt.Errorf("read the terms: %w", err)
 	}
 	c := Certificate{
-		Format: certificateFormat, ID: row.ID, Tenant: Subject{row.Tenant, row.Slug}, Asked: t.Asked, How: t.How,
+		Format: certificateForm.Format(), ID: row.ID, Tenant: Subject{row.Tenant, row.Slug}, Asked: t.Asked, How: t.How,
 		CarriedOut: Step{t.By, s.now()}, Revoked: r, CannotPromise: cannotPromise, Copies: []Copy{},
 	}
 	var since time.Time

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"holdfast/app/api"
+	"holdfast/app/api/signed"
 	"holdfast/data"
 )
 
@@ -95,7 +96,7 @@ func (s *Service) serveCertificate(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return err
 	}
-	return send(w, "application/json", "disposal-"+row.ID+".json", row.Certificate)
+	return signed.SendFile(w, "application/json", "disposal-"+row.ID+".json", row.Certificate)
 }
 
 func (s *Service) serveSignature(w http.ResponseWriter, r *http.Request) error {
@@ -103,15 +104,7 @@ func (s *Service) serveSignature(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return send(w, "text/plain; charset=utf-8", "disposal-"+row.ID+".json.sig", row.Signature)
-}
-
-func send(w http.ResponseWriter, mediaType, name, content string) error {
-	w.Header().Set("Content-Type", mediaType)
-	w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, err := w.Write([]byte(content))
-	return err
+	return signed.SendFile(w, "text/plain; charset=utf-8", "disposal-"+row.ID+".json.sig", row.Signature)
 }
 
 func (s *Service) serveLedger(w http.ResponseWriter, r *http.Request) error {

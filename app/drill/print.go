@@ -61,22 +61,14 @@ type printed struct {
 func sendReport(w http.ResponseWriter, r *http.Request, name string, s signature) error {
 	switch r.URL.Query().Get("format") {
 	case "", "json":
-		return sendFile(w, "application/json", name+".json", s.Report)
+		return signed.SendFile(w, "application/json", name+".json", s.Report)
 	case "sig":
 		w.Header().Set("X-Verifier-Key", s.VKey)
-		return sendFile(w, "text/plain; charset=utf-8", name+".json.sig", s.Signature)
+		return signed.SendFile(w, "text/plain; charset=utf-8", name+".json.sig", s.Signature)
 	case "html":
 		return sendPage(w, s)
 	}
 	return api.InvalidField("format", "want json, sig or html")
-}
-
-func sendFile(w http.ResponseWriter, mediaType, name, content string) error {
-	w.Header().Set("Content-Type", mediaType)
-	w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, err := w.Write([]byte(content))
-	return err
 }
 
 // sendPage shows a report as one page.

@@ -1,13 +1,10 @@
 package drill
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -22,10 +19,7 @@ import (
 // signed with the key that was named.
 var ErrReport = errors.New("not a valid report of drills")
 
-const (
-	reportFamily = "holdfast report of drills v"
-	reportFormat = reportFamily + "1"
-)
+var reportForm = signed.Form{Family: "holdfast report of drills v", Version: "1", Invalid: ErrReport}
 
 // Report says what drills found. Its canonical JSON is what is signed.
 type Report struct {
@@ -127,7 +121,7 @@ func (s *Service) signReport(ctx context.Context, r Report) (out signature, err 
 
 // sign makes the report of one drill.
 func (d *drill) sign(ctx context.Context, shown Drill) error {
-	r := Report{Format: reportFormat, ID: shown.ID, Made: shown.Ended, By: shown.Actor, Stores: []Covered{}, Method: method}
+	r := Report{Format: reportForm.Format(), ID: shown.ID, Made: shown.Ended, By: shown.Actor, Stores: []Covered{}, Method: method}
 	r.add(shown)
 	out, err := d.signReport(ctx, r)
 	d.row.Report, d.row.Signature, d.row.VKey = out.Report, out.Signature, out.VKey
@@ -181,7 +175,7 @@ func (s *Service) Report(ctx context.Context, p Period) (Kept, error) {
 	if !from.Before(until) {
 		return Kept{}, api.InvalidField("from", "is not before until")
 	}
-	r := Report{Format: reportFormat, ID: system.NewID(), Made: s.now(), By: data.ActorFrom(ctx).String(), From: &from, Until: &until,
+	r := Report{Format: reportForm.Format(), ID: system.NewID(), Made: s.now(), By: data.ActorFrom(ctx).String(), From: &from, Until: &until,
 		Drills: []Drill{}, Stores: []Covered{}, Method: method}
 	if err := s.fill(ctx, &r); err != nil {
 		return Kept{}, err
@@ -255,31 +249,13 @@ func (s *Service) kept(ctx context.Context, id string) (r keptRow, err error) {
 // ParseReport reads a report in its one spelling: ErrReport for any other bytes,
 // data.ErrNewer for a later format.
 func ParseReport(b []byte) (Report, error) {
-	var r Report
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	err := d.Decode(&r)
-	if r.Format != reportFormat && strings.HasPrefix(r.Format, reportFamily) {
-		return r, fmt.Errorf("%.60q: %w", r.Format, data.ErrNewer)
-	}
-	if err != nil {
-		return r, fmt.Errorf("%w: %w", ErrReport, err)
-	}
-	text, err := signed.Text(r)
-	if err != nil || r.Format != reportFormat || !bytes.Equal(text, b) {
-		return r, fmt.Errorf("%w: these are not the bytes that were signed", ErrReport)
-	}
-	return r, nil
+	return signed.Parse(reportForm, b, formatOf)
 }
 
 // CheckReport verifies a report and its detached signature with a verifier key,
 // which must come from somewhere else than the two. It needs no appliance.
 func CheckReport(report, signature []byte, verifierKey string) (r Report, appliance string, err error) {
-	if r, err = ParseReport(report); err != nil {
-		return Report{}, "", err
-	}
-	if appliance, err = signed.Check(report, signature, verifierKey); err != nil {
-		return Report{}, "", fmt.Errorf("%w: %w", ErrReport, err)
-	}
-	return r, appliance, nil
+	return signed.Verify(reportForm, report, signature, verifierKey, formatOf)
 }
+
+func formatOf(r Report) string { return r.Format }

@@ -36,7 +36,7 @@ func goldenReport(t testing.TB) Report {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := Report{Format: reportFormat, ID: "d1", Made: goldenTime, By: "host:0", Stores: []Covered{}, Method: method}
+	r := Report{Format: reportForm.Format(), ID: "d1", Made: goldenTime, By: "host:0", Stores: []Covered{}, Method: method}
 	r.add(d)
 	return r
 }

@@ -1,7 +1,6 @@
 package review
 
 import (
-	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -9,22 +8,17 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
-	"strings"
 	"time"
 
 	"holdfast/app/api"
 	"holdfast/app/api/signed"
-	"holdfast/data"
 )
 
 // ErrReport answers for everything that is no report in its one spelling, or not
 // signed with the key that was named.
 var ErrReport = errors.New("not a valid report of a review")
 
-const (
-	reportFamily = "holdfast report of an access review v"
-	reportFormat = reportFamily + "1"
-)
+var reportForm = signed.Form{Family: "holdfast report of an access review v", Version: "1", Invalid: ErrReport}
 
 // Report says what a campaign decided. Its canonical JSON is what is signed.
 type Report struct {
@@ -61,7 +55,7 @@ func (s *Service) sign(ctx context.Context, row *reviewRow) error {
 	if err != nil {
 		return err
 	}
-	r := Report{Format: reportFormat, ID: row.ID, Scope: row.Scope, Name: row.Name, Cause: row.Cause, Started: timeOf(row.Started), StartedBy: row.StartedBy,
+	r := Report{Format: reportForm.Format(), ID: row.ID, Scope: row.Scope, Name: row.Name, Cause: row.Cause, Started: timeOf(row.Started), StartedBy: row.StartedBy,
 		Due: timeOf(row.Due), Closed: timeOf(row.Closed), Summary: sum, Items: []Item{}, Method: method}
 	for _, it := range items {
 		r.Items = append(r.Items, it.item())
@@ -78,34 +72,16 @@ func (s *Service) sign(ctx context.Context, row *reviewRow) error {
 // ParseReport reads a report in its one spelling: ErrReport for any other bytes,
 // data.ErrNewer for a later format.
 func ParseReport(b []byte) (Report, error) {
-	var r Report
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	err := d.Decode(&r)
-	if r.Format != reportFormat && strings.HasPrefix(r.Format, reportFamily) {
-		return r, fmt.Errorf("%.60q: %w", r.Format, data.ErrNewer)
-	}
-	if err != nil {
-		return r, fmt.Errorf("%w: %w", ErrReport, err)
-	}
-	text, err := signed.Text(r)
-	if err != nil || r.Format != reportFormat || !bytes.Equal(text, b) {
-		return r, fmt.Errorf("%w: these are not the bytes that were signed", ErrReport)
-	}
-	return r, nil
+	return signed.Parse(reportForm, b, formatOf)
 }
 
 // CheckReport verifies a report and its detached signature with a verifier key,
 // which must come from somewhere else than the two. It needs no appliance.
 func CheckReport(report, signature []byte, verifierKey string) (r Report, appliance string, err error) {
-	if r, err = ParseReport(report); err != nil {
-		return Report{}, "", err
-	}
-	if appliance, err = signed.Check(report, signature, verifierKey); err != nil {
-		return Report{}, "", fmt.Errorf("%w: %w", ErrReport, err)
-	}
-	return r, appliance, nil
+	return signed.Verify(reportForm, report, signature, verifierKey, formatOf)
 }
+
+func formatOf(r Report) string { return r.Format }
 
 //go:embed print.html
 var printPage string
@@ -133,10 +109,10 @@ func sendReport(w http.ResponseWriter, r *http.Request, row reviewRow) error {
 	name := "review-" + row.ID + ".json"
 	switch r.URL.Query().Get("format") {
 	case "", "json":
-		return sendFile(w, "application/json", name, row.Report)
+		return signed.SendFile(w, "application/json", name, row.Report)
 	case "sig":
 		w.Header().Set("X-Verifier-Key", row.VKey)
-		return sendFile(w, "text/plain; charset=utf-8", name+".sig", row.Signature)
+		return signed.SendFile(w, "text/plain; charset=utf-8", name+".sig", row.Signature)
 	case "html":
 		p := printed{Printed: signed.NewPrinted(row.Report, row.Signature, row.VKey)}
 		if err := json.Unmarshal([]byte(row.Report), &p.Report); err != nil {
@@ -145,12 +121,4 @@ func sendReport(w http.ResponseWriter, r *http.Request, row reviewRow) error {
 		return signed.SendPage(w, printTemplate, p)
 	}
 	return api.InvalidField("format", "want json, sig or html")
-}
-
-func sendFile(w http.ResponseWriter, mediaType, name, content string) error {
-	w.Header().Set("Content-Type", mediaType)
-	w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, err := w.Write([]byte(content))
-	return err
 }

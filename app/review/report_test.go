@@ -47,7 +47,7 @@ func (s noteSigner) Sign(msg []byte) ([]byte, error) { return ed25519.Sign(s.key
 
 func goldenReport() Report {
 	at := goldenTime.Add(time.Hour)
-	return Report{Format: reportFormat, ID: "r1", Scope: "t-acme", Name: "acme", Cause: schedule, Started: goldenTime, StartedBy: "system",
+	return Report{Format: reportForm.Format(), ID: "r1", Scope: "t-acme", Name: "acme", Cause: schedule, Started: goldenTime, StartedBy: "system",
 		Due: goldenTime.Add(14 * day), Closed: at, Summary: Summary{Items: 2, Confirmed: 1, Lapsed: 1}, Method: method,
 		Items: []Item{
 			{ID: "i1", Kind: KindGrant, Held: "g1", Holder: "person:p1", Name: "Ada <L>", Detail: "ada@example.com", Role: "owner", Since: goldenTime, Used: &goldenTime,
