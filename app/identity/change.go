@@ -9,6 +9,7 @@ import (
 
 	"holdfast/app/api"
 	"holdfast/data"
+	"holdfast/data/signin"
 )
 
 // PasswordChange asks for a new password and shows that the old one is known: an
@@ -27,7 +28,7 @@ func (s *Service) servePasswordChange(w http.ResponseWriter, r *http.Request) er
 	if actor.Kind != data.Person {
 		return api.Errorf(http.StatusForbidden, "no-person", "Only a person has a password.").Because(api.ErrForbidden)
 	}
-	if err := s.changePassword(r.Context(), actor.ID, in, addressOf(r.RemoteAddr)); err != nil {
+	if err := s.changePassword(r.Context(), actor.ID, in, signin.AddressOf(r.RemoteAddr)); err != nil {
 		return err
 	}
 	if err := s.sessions.endAll(r.Context(), actor.ID, s.token(r)); err != nil {
@@ -55,8 +56,8 @@ func (s *Service) changePassword(ctx context.Context, person string, in Password
 	if ok, err := s.hasher.matches(ctx, in.Current, row.Password); err != nil || !ok {
 		return orElse(err, api.InvalidField("current", "is wrong"))
 	}
-	s.accounts.forget(account)
-	s.origins.forgive(address)
+	s.accounts.Forget(account)
+	s.origins.Forgive(address)
 	if err := s.checkNewPassword(ctx, row, in.Password); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"holdfast/app/api"
 	"holdfast/data"
+	"holdfast/data/signin"
 	"holdfast/data/system"
 )
 
@@ -101,9 +102,9 @@ func (s *Service) serveNewTOTP(w http.ResponseWriter, r *http.Request, person st
 	if err != nil {
 		return err
 	}
-	out := NewTOTP{Secret: newTOTPSecret(), Expires: s.now().Add(FreshFor)}
-	out.Typed, out.URI = typed(out.Secret), totpURI(out.Secret, "Holdfast "+r.Host, row.Email)
-	if out.QR, err = qrRows(out.URI); err != nil {
+	out := NewTOTP{Secret: signin.NewSecret(), Expires: s.now().Add(FreshFor)}
+	out.Typed, out.URI = signin.Typed(out.Secret), signin.URI(out.Secret, "Holdfast "+r.Host, row.Email)
+	if out.QR, err = signin.QR(out.URI); err != nil {
 		return err
 	}
 	s.pending.put(s.ownPending(r, kindTOTP), pending{person: person, secret: out.Secret, expires: out.Expires})
@@ -125,7 +126,7 @@ func (s *Service) serveConfirmTOTP(w http.ResponseWriter, r *http.Request, perso
 	if !ok || p.person != person {
 		return api.Errorf(http.StatusConflict, "begin-again", "This took too long or was tried too often. Begin again.")
 	}
-	step, ok := totpStep(p.secret, in.Code, s.now())
+	step, ok := signin.Step(p.secret, in.Code, s.now())
 	if !ok {
 		return api.InvalidField("code", "does not fit; is the device's clock right?")
 	}

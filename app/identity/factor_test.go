@@ -16,6 +16,7 @@ import (
 	"github.com/pquerna/otp/totp"
 
 	"holdfast/app/api"
+	"holdfast/data/signin"
 )
 
 const (
@@ -39,7 +40,7 @@ func (p phone) code(ahead time.Duration) string {
 
 // next is a code that was not used: it lets time go by.
 func (p phone) next() string {
-	p.h.clock.add(totpPeriod * time.Second)
+	p.h.clock.add(signin.Period * time.Second)
 	return p.code(0)
 }
 
@@ -76,25 +77,25 @@ func TestTOTPVectors(t *testing.T) {
 	for at, code := range map[int64]string{
 		59: "287082", 1111111109: "081804", 1111111111: "050471", 1234567890: "005924", 2000000000: "279037", 20000000000: "353130",
 	} {
-		step, ok := totpStep(secret, code, time.Unix(at, 0))
+		step, ok := signin.Step(secret, code, time.Unix(at, 0))
 		equal(t, "fits", ok, true)
-		equal(t, "step", step, at/totpPeriod)
+		equal(t, "step", step, at/signin.Period)
 	}
 }
 
 func TestTOTPSkewIsOneStep(t *testing.T) {
-	secret := newTOTPSecret()
+	secret := signin.NewSecret()
 	now := time.Unix(1_800_000_015, 0)
 	for steps, want := range map[int]bool{-2: false, -1: true, 0: true, 1: true, 2: false} {
-		code, err := totp.GenerateCode(secret, now.Add(time.Duration(steps)*totpPeriod*time.Second))
+		code, err := totp.GenerateCode(secret, now.Add(time.Duration(steps)*signin.Period*time.Second))
 		must(t, err)
-		_, ok := totpStep(secret, code, now)
+		_, ok := signin.Step(secret, code, now)
 		equal(t, "fits", ok, want)
-		_, ok = totpStep(secret, code[:3]+" "+code[3:], now)
+		_, ok = signin.Step(secret, code[:3]+" "+code[3:], now)
 		equal(t, "with a space", ok, want)
 	}
 	for _, junk := range []string{"", "12345", "1234567", "abcdef", "１２３４５６", strings.Repeat("1", 10_000)} {
-		if _, ok := totpStep(secret, junk, now); ok {
+		if _, ok := signin.Step(secret, junk, now); ok {
 			t.Errorf("%.20q fits", junk)
 		}
 	}
@@ -137,7 +138,7 @@ func TestTOTPCodeIsGoodOnce(t *testing.T) {
 	thief := h.browser()
 	thief.password("ada@example.com")
 	thief.show(422, Shown{TOTP: code})
-	thief.show(422, Shown{TOTP: p.code(-totpPeriod * time.Second)}) // older than one that was used
+	thief.show(422, Shown{TOTP: p.code(-signin.Period * time.Second)}) // older than one that was used
 
 	code = p.next()
 	var let atomic.Int32
@@ -192,7 +193,7 @@ func TestPendingSignInEnds(t *testing.T) {
 	for range pendingTries {
 		b.send("POST", factorPath, `{"totp":"000000"}`)
 	}
-	h.clock.add(accountPolicy.longest)
+	h.clock.add(accountPolicy.Longest)
 	equal(t, "tried too often", codeOf(t, b.show(401, Shown{TOTP: p.code(0)})), "sign-in-expired")
 
 	b.password("ada@example.com")
@@ -233,9 +234,9 @@ func TestBruteForceOfCodesIsSlowed(t *testing.T) {
 			tried++
 		}
 	}
-	equal(t, "codes tried", tried, accountPolicy.free)
+	equal(t, "codes tried", tried, accountPolicy.Free)
 	equal(t, "the right one waits, too", codeOf(t, b.show(429, Shown{TOTP: p.code(0)})), "too-many")
-	h.clock.add(accountPolicy.longest)
+	h.clock.add(accountPolicy.Longest)
 	b.password("ada@example.com")
 	b.show(201, Shown{TOTP: p.code(0)})
 }
@@ -389,15 +390,15 @@ func TestEnrolmentOfAnotherSessionIsNothing(t *testing.T) {
 }
 
 func TestQRCodeSaysTheURI(t *testing.T) {
-	uri := totpURI("JBSWY3DPEHPK3PXP", "Holdfast box.example", "ada+x@example.com")
+	uri := signin.URI("JBSWY3DPEHPK3PXP", "Holdfast box.example", "ada+x@example.com")
 	equal(t, "uri", uri, "otpauth://totp/Holdfast%20box.example:ada+x@example.com?issuer=Holdfast%20box.example&secret=JBSWY3DPEHPK3PXP")
-	rows, err := qrRows(uri)
+	rows, err := signin.QR(uri)
 	must(t, err)
 	for _, row := range rows {
 		equal(t, "square", len(row), len(rows))
 	}
 	equal(t, "finder pattern", rows[0][:7]+rows[1][:7], "11111111000001")
-	equal(t, "typed", typed("ABCDEFGHIJ"), "ABCD EFGH IJ")
+	equal(t, "typed", signin.Typed("ABCDEFGHIJ"), "ABCD EFGH IJ")
 }
 
 func TestWrongFactorIsShownToThePerson(t *testing.T) {

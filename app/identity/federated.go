@@ -13,6 +13,7 @@ import (
 
 	"holdfast/app/api"
 	"holdfast/data"
+	"holdfast/data/signin"
 	"holdfast/data/system"
 )
 
@@ -90,7 +91,7 @@ func (s *Service) SignInFederated(w http.ResponseWriter, r *http.Request, f Fede
 		return nil, err
 	}
 	if row.State != active {
-		return nil, s.signInFailed(r.Context(), row.ID, f.method(), addressOf(r.RemoteAddr), errBadCredentials())
+		return nil, s.signInFailed(r.Context(), row.ID, f.method(), signin.AddressOf(r.RemoteAddr), errBadCredentials())
 	}
 	rows, err := s.factors(r.Context(), row.ID)
 	if err != nil {
@@ -405,11 +406,11 @@ func (s *Service) endUnfederated(ctx context.Context, person string) error {
 }
 
 // AddressOf is whom a request's address counts as.
-func AddressOf(r *http.Request) string { return addressOf(r.RemoteAddr) }
+func AddressOf(r *http.Request) string { return signin.AddressOf(r.RemoteAddr) }
 
 // AskFrom counts a question that proves nothing and takes some memory.
 func (s *Service) AskFrom(address string) error {
-	if wait := s.asked.attempt(address); wait > 0 {
+	if wait := s.asked.Attempt(address); wait > 0 {
 		return tooMany(wait)
 	}
 	return nil
@@ -419,4 +420,4 @@ func (s *Service) AskFrom(address string) error {
 func (s *Service) AdmitFrom(address string) error { return s.admit("", address) }
 
 // ForgiveFrom takes back one attempt that succeeded.
-func (s *Service) ForgiveFrom(address string) { s.origins.forgive(address) }
+func (s *Service) ForgiveFrom(address string) { s.origins.Forgive(address) }

@@ -13,6 +13,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"holdfast/app/api"
+	"holdfast/data/signin"
 )
 
 // union is single sign-on in memory, with routes that vouch for whoever is named.
@@ -116,7 +117,7 @@ func (b *book) has(action string) bool {
 func TestOwnFactorIsAskedForAfterAProvider(t *testing.T) {
 	h, _ := federatedHouse(t)
 	o := h.owner("olga@example.com")
-	must(t, h.addFactor(bg, factorRow{ID: "f", Person: o.ID, Kind: kindTOTP, Name: "app", Secret: newTOTPSecret(), Created: 1}))
+	must(t, h.addFactor(bg, factorRow{ID: "f", Person: o.ID, Kind: kindTOTP, Name: "app", Secret: signin.NewSecret(), Created: 1}))
 	b := h.browser()
 	pending := decode[PendingSignIn](t, b.want(200, "POST", "/vouch?person="+o.ID, ""))
 	equal(t, "factors", len(pending.Factors), 1)
@@ -130,7 +131,7 @@ func TestOwnFactorIsAskedForAfterAProvider(t *testing.T) {
 	p := h.owner("paula@example.com")
 	trusted.want(200, "POST", "/vouch?strong&person="+p.ID, "")
 	trusted.want(204, "POST", "/again?strong&person="+p.ID, "")
-	must(t, h.addFactor(bg, factorRow{ID: "g", CredentialID: []byte("g"), Person: p.ID, Kind: kindTOTP, Name: "app", Secret: newTOTPSecret(), Created: 1}))
+	must(t, h.addFactor(bg, factorRow{ID: "g", CredentialID: []byte("g"), Person: p.ID, Kind: kindTOTP, Name: "app", Secret: signin.NewSecret(), Created: 1}))
 	equal(t, "to step up", codeOf(t, trusted.want(403, "POST", "/again?strong&person="+p.ID, "")), "factor-instead")
 	h.must(h.setState(bg, "person.lock", o.ID, locked))
 	h.browser().want(401, "POST", "/vouch?strong&person="+o.ID, "")

@@ -13,6 +13,7 @@ import (
 
 	"holdfast/app/api"
 	"holdfast/data"
+	"holdfast/data/signin"
 	"holdfast/data/system"
 )
 
@@ -72,9 +73,9 @@ type Service struct {
 	pending  *pendings
 	policies atomic.Pointer[map[string]SignInPolicy]
 	hasher   *hasher
-	accounts *backoff
-	origins  *backoff
-	asked    *backoff
+	accounts *signin.Backoff
+	origins  *signin.Backoff
+	asked    *signin.Backoff
 	setup    sync.Mutex   // one setup at a time
 	warned   atomic.Int64 // when keys were last looked through for warnings, in milliseconds
 
@@ -116,8 +117,8 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	s := &Service{
 		config: c, grants: newGrantCache(), builtins: newBuiltins(), keys: newKeyCache(), pending: newPendings(c.Clock),
 		sessions: newSessions(c.Sessions, c.Clock), hasher: newHasher(c.PasswordCost),
-		accounts: newBackoff(accountPolicy, c.Clock), origins: newBackoff(addressPolicy, c.Clock),
-		asked: newBackoff(challengePolicy, c.Clock),
+		accounts: signin.NewBackoff(accountPolicy, c.Clock), origins: signin.NewBackoff(addressPolicy, c.Clock),
+		asked: signin.NewBackoff(challengePolicy, c.Clock),
 	}
 	s.sessions.limits, s.sessions.outgrown = s.sessionLimits, s.outgrown
 	if err := errors.Join(s.loadPolicies(ctx), s.loadAccountPolicies(ctx)); err != nil {
@@ -129,9 +130,9 @@ func New(ctx context.Context, c Config) (*Service, error) {
 // Sweep stores when keys were last used and forgets what has expired. The
 // appliance's clock calls it about once a minute.
 func (s *Service) Sweep(ctx context.Context) error {
-	s.accounts.sweep()
-	s.origins.sweep()
-	s.asked.sweep()
+	s.accounts.Sweep()
+	s.origins.Sweep()
+	s.asked.Sweep()
 	s.sessions.sweep()
 	s.pending.sweep()
 	return errors.Join(s.endAccess(ctx), s.sweepPasswords(ctx), s.saveLastUsed(ctx), s.sweepKeys(ctx), s.dropSetupLinks(ctx), s.dropSignIns(ctx), s.dropLinks(ctx))

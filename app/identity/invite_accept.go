@@ -15,6 +15,7 @@ import (
 
 	"holdfast/app/api"
 	"holdfast/data"
+	"holdfast/data/signin"
 	"holdfast/data/system"
 )
 
@@ -67,7 +68,7 @@ func errInvite(state, by string) error {
 
 // readInvite finds the invite of a token, which must be open.
 func (s *Service) readInvite(r *http.Request, token string) (inviteRow, error) {
-	ctx, address := r.Context(), addressOf(r.RemoteAddr)
+	ctx, address := r.Context(), signin.AddressOf(r.RemoteAddr)
 	if err := s.admit("", address); err != nil {
 		return inviteRow{}, err
 	}
@@ -82,7 +83,7 @@ func (s *Service) readInvite(r *http.Request, token string) (inviteRow, error) {
 	if err != nil {
 		return row, fmt.Errorf("find invite: %w", err)
 	}
-	s.origins.forgive(address)
+	s.origins.Forgive(address)
 	by, _ := s.actorName(ctx, row.By)
 	if state := row.state(s.now()); state != "open" {
 		return row, errInvite(state, by)
@@ -327,7 +328,7 @@ func (s *Service) serveInvitePasskey(w http.ResponseWriter, r *http.Request) err
 	if err := api.Read(r, &in); err != nil {
 		return err
 	}
-	if wait := s.asked.attempt(addressOf(r.RemoteAddr)); wait > 0 { // each takes some memory
+	if wait := s.asked.Attempt(signin.AddressOf(r.RemoteAddr)); wait > 0 { // each takes some memory
 		return tooMany(wait)
 	}
 	row, err := s.readInvite(r, in.Token)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"holdfast/app/api"
+	"holdfast/data/signin"
 )
 
 // A code by mail is a weak second factor: whoever reads somebody's mail has it, and
@@ -45,7 +46,7 @@ knows your password: change it.
 // askMailCode answers 202: the password was right, and a code is on its way. The code
 // itself is kept as a hash, in memory.
 func (s *Service) askMailCode(w http.ResponseWriter, r *http.Request, p Person) error {
-	if err := s.admit(accountName("mail-code/"+p.ID), addressOf(r.RemoteAddr)); err != nil { // mails cost
+	if err := s.admit(accountName("mail-code/"+p.ID), signin.AddressOf(r.RemoteAddr)); err != nil { // mails cost
 		return err
 	}
 	code, err := newMailCode()
@@ -58,7 +59,7 @@ func (s *Service) askMailCode(w http.ResponseWriter, r *http.Request, p Person) 
 	if err != nil {
 		return err
 	}
-	s.origins.forgive(addressOf(r.RemoteAddr))
+	s.origins.Forgive(signin.AddressOf(r.RemoteAddr))
 	token := newToken()
 	s.pending.put(hashToken(token).key(), pending{person: p.ID, method: ByPassword, secret: mailCodeDigest(token, code), expires: expires})
 	cookie := s.pendingCookie(r, token)

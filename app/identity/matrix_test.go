@@ -89,7 +89,7 @@ func TestEveryRouteWithEveryCaller(t *testing.T) {
 	key := h.key(acme, NewKey{Scope: ScopeAdmin})
 	for _, r := range h.Routes() {
 		name := r.Method + " " + r.Path
-		h.origins.forget("192.0.2.1") // links that are not known count as tries
+		h.origins.Forget("192.0.2.1") // links that are not known count as tries
 		want, known := matrix[name]
 		if !known {
 			want, known = signInMatrix[name]

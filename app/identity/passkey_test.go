@@ -190,7 +190,7 @@ func TestFloodOfChallengesTakesLittle(t *testing.T) {
 	h := newHouse(t)
 	b := h.named()
 	last := 0
-	for range challengePolicy.free + 2 {
+	for range challengePolicy.Free + 2 {
 		b.cookies = map[string]string{}
 		last = b.send("POST", passkeySignIn, "").Code
 	}

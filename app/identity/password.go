@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"holdfast/data/signin"
 	"strings"
 	"unicode/utf8"
 
@@ -140,6 +141,10 @@ func parseHash(phc string) (c Cost, salt, hash []byte, err error) {
 	return c, salt, hash, nil
 }
 
+// MinStrength is how many bits a new password must be worth to somebody who
+// guesses words, common passwords, sequences and years first.
+const MinStrength = 30
+
 // weakness says what is wrong with a new password, "" when nothing is.
 func weakness(password, email, name string) string {
 	length := utf8.RuneCountInString(norm.NFC.String(password))
@@ -154,9 +159,9 @@ func weakness(password, email, name string) string {
 		return "repeats the same few characters"
 	case containsFold(password, localPart(email)), containsFold(password, name):
 		return "contains your name or address"
-	case isCommon(password):
+	case signin.Common(password):
 		return "is a common password"
-	case strength(password) < MinStrength:
+	case signin.Bits(password) < MinStrength:
 		return "is too easy to guess; add a word or two"
 	}
 	return ""

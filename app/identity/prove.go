@@ -11,6 +11,7 @@ import (
 
 	"holdfast/app/api"
 	"holdfast/data"
+	"holdfast/data/signin"
 )
 
 // Shown is one factor that somebody shows: one of the fields.
@@ -38,7 +39,7 @@ func factorName(person string) string { return accountName("factor/" + person) }
 // prove checks a second factor of a known person and uses it up. It gives
 // errBadFactor, or 429 after too many.
 func (s *Service) prove(r *http.Request, person string, in Shown, challenge *webauthn.SessionData) (Method, error) {
-	address := addressOf(r.RemoteAddr)
+	address := signin.AddressOf(r.RemoteAddr)
 	if err := s.admit(factorName(person), address); err != nil {
 		return "", err
 	}
@@ -49,8 +50,8 @@ func (s *Service) prove(r *http.Request, person string, in Shown, challenge *web
 	if method == "" {
 		return "", errBadFactor(cause)
 	}
-	s.accounts.forget(factorName(person))
-	s.origins.forgive(address)
+	s.accounts.Forget(factorName(person))
+	s.origins.Forgive(address)
 	return method, nil
 }
 
@@ -59,15 +60,15 @@ func (s *Service) provePending(r *http.Request, p pending, in Shown) (Method, er
 	if in.MailCode == "" {
 		return s.prove(r, p.person, in, p.challenge)
 	}
-	address := addressOf(r.RemoteAddr)
+	address := signin.AddressOf(r.RemoteAddr)
 	if err := s.admit(factorName(p.person), address); err != nil {
 		return "", err
 	}
 	if !s.checkMailCode(r, p.secret, in.MailCode) {
 		return "", errBadFactor(nil)
 	}
-	s.accounts.forget(factorName(p.person))
-	s.origins.forgive(address)
+	s.accounts.Forget(factorName(p.person))
+	s.origins.Forgive(address)
 	return ByMailCode, nil
 }
 
@@ -106,7 +107,7 @@ func (s *Service) useTOTP(ctx context.Context, person, code string) (bool, error
 		return false, nil
 	}
 	row := enrolled[0]
-	step, ok := totpStep(row.Secret, code, s.now())
+	step, ok := signin.Step(row.Secret, code, s.now())
 	if !ok {
 		return false, nil
 	}

@@ -12,6 +12,7 @@ import (
 
 	"holdfast/app/api"
 	"holdfast/data"
+	"holdfast/data/signin"
 )
 
 // ResetLife is how long a link for a new password can be used.
@@ -74,7 +75,7 @@ func (s *Service) serveResetAsked(w http.ResponseWriter, r *http.Request) error 
 	if !ok {
 		return api.InvalidField("email", "is not an e-mail address")
 	}
-	if err := s.admit(accountName("reset/"+email), addressOf(r.RemoteAddr)); err != nil {
+	if err := s.admit(accountName("reset/"+email), signin.AddressOf(r.RemoteAddr)); err != nil {
 		return err
 	}
 	ready, err := s.config.Post.Ready(r.Context())
@@ -174,7 +175,7 @@ func errReset(state string) error {
 
 // readReset finds whose link it is, which must be open.
 func (s *Service) readReset(r *http.Request, token string) (row personRow, expires time.Time, err error) {
-	address := addressOf(r.RemoteAddr)
+	address := signin.AddressOf(r.RemoteAddr)
 	if err := s.admit("", address); err != nil {
 		return row, expires, err
 	}
@@ -197,7 +198,7 @@ func (s *Service) readReset(r *http.Request, token string) (row personRow, expir
 	case found.Expires <= millis(s.now()):
 		return row, expires, errReset("expired")
 	}
-	s.origins.forgive(address)
+	s.origins.Forgive(address)
 	row, err = s.personByID(r.Context(), found.Person)
 	if err == nil && row.State != active { // locked meanwhile: who holds the link learns nothing
 		err = errReset("unknown")
@@ -238,7 +239,7 @@ func (s *Service) serveReset(w http.ResponseWriter, r *http.Request) error {
 	if err := s.setPassword(ctx, row, in.Password); err != nil {
 		return err
 	}
-	s.accounts.forget(accountName(row.Email))
+	s.accounts.Forget(accountName(row.Email))
 	if err := s.EndSessions(ctx, row.ID); err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ func TestResetTellsNothingOfAccounts(t *testing.T) {
 	h.settle()
 	equal(t, "letters", len(box.of("reset", "ada@example.com")), 1)
 	equal(t, "to nobody", len(box.of("reset", "nobody@example.com"))+len(box.of("reset", "lou@example.com")), 0)
-	for range accountPolicy.free {
+	for range accountPolicy.Free {
 		h.browser().send("POST", "/api/v1/reset", asked("nobody@example.com"))
 	}
 	h.browser().want(429, "POST", "/api/v1/reset", asked("nobody@example.com"))

@@ -7,6 +7,7 @@ import (
 
 	"holdfast/app/api"
 	"holdfast/data"
+	"holdfast/data/signin"
 )
 
 // Routes are the capability over REST.
@@ -48,7 +49,7 @@ func (s *Service) serveSetup(w http.ResponseWriter, r *http.Request) error {
 	if err := api.Read(r, &in); err != nil {
 		return err
 	}
-	address := addressOf(r.RemoteAddr)
+	address := signin.AddressOf(r.RemoteAddr)
 	if err := s.admit("", address); err != nil {
 		return err
 	}
@@ -56,7 +57,7 @@ func (s *Service) serveSetup(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s.origins.forgive(address)
+	s.origins.Forgive(address)
 	ctx := data.WithActor(r.Context(), data.Actor{Kind: data.Person, ID: p.ID})
 	if err := s.recordOperator(ctx, "setup", p.ID, Owner); err != nil {
 		return err

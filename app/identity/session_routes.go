@@ -6,6 +6,7 @@ import (
 
 	"holdfast/app/api"
 	"holdfast/data"
+	"holdfast/data/signin"
 )
 
 // sessionRoutes are one's own sessions, other people's, and showing a factor again.
@@ -178,15 +179,15 @@ func (s *Service) passwordAgain(r *http.Request, person, password string) error 
 	if err != nil {
 		return err
 	}
-	account, address := accountName(row.Email), addressOf(r.RemoteAddr)
+	account, address := accountName(row.Email), signin.AddressOf(r.RemoteAddr)
 	if err := s.admit(account, address); err != nil {
 		return err
 	}
 	if ok, err := s.hasher.matches(r.Context(), password, row.Password); err != nil || !ok {
 		return orElse(err, api.InvalidField("password", "is wrong"))
 	}
-	s.accounts.forget(account)
-	s.origins.forgive(address)
+	s.accounts.Forget(account)
+	s.origins.Forgive(address)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"holdfast/data"
+	"holdfast/data/signin"
 	"holdfast/data/vault"
 )
 
@@ -266,9 +267,9 @@ func TestBruteForceIsSlowedPerAccount(t *testing.T) {
 			t.Fatal("not told when to come back")
 		}
 	}
-	equal(t, "attempts let in", admitted, accountPolicy.free)
+	equal(t, "attempts let in", admitted, accountPolicy.Free)
 	h.browser().want(429, "POST", "/api/v1/session", credentials("ada@example.com", goodPassword))
-	h.clock.add(accountPolicy.longest)
+	h.clock.add(accountPolicy.Longest)
 	h.browser().signIn("ada@example.com")
 }
 
@@ -276,7 +277,7 @@ func TestBruteForceIsSlowedPerAddress(t *testing.T) {
 	h := newHouse(t)
 	b := h.browser()
 	b.address = "[2001:db8::1]:5"
-	for i := range addressPolicy.free {
+	for i := range addressPolicy.Free {
 		b.want(401, "POST", "/api/v1/session", credentials(string(rune('a'+i))+"@example.com", "wrong password here"))
 	}
 	b.address = "[2001:db8::ffff]:6" // the same network
@@ -285,10 +286,10 @@ func TestBruteForceIsSlowedPerAddress(t *testing.T) {
 }
 
 func TestManyAttemptsAtOnceGainNothing(t *testing.T) {
-	b := newBackoff(accountPolicy, time.Now)
+	b := signin.NewBackoff(accountPolicy, time.Now)
 	let := make(chan bool, 100)
 	for range 100 {
-		go func() { let <- b.attempt("x") == 0 }()
+		go func() { let <- b.Attempt("x") == 0 }()
 	}
 	n := 0
 	for range 100 {
@@ -296,7 +297,7 @@ func TestManyAttemptsAtOnceGainNothing(t *testing.T) {
 			n++
 		}
 	}
-	equal(t, "let in", n, accountPolicy.free)
+	equal(t, "let in", n, accountPolicy.Free)
 }
 
 func TestSignInThatCannotBeRecordedGivesNoSession(t *testing.T) {
@@ -362,7 +363,7 @@ func TestPasswordChangeIsNoWayToGuess(t *testing.T) {
 	h.owner("ada@example.com")
 	b := h.browser().signIn("ada@example.com")
 	guess := `{"current":"wrong password here","password":"another good phrase"}`
-	for range accountPolicy.free {
+	for range accountPolicy.Free {
 		b.want(422, "POST", "/api/v1/session/password", guess)
 	}
 	b.want(429, "POST", "/api/v1/session/password", guess)

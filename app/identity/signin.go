@@ -16,6 +16,7 @@ import (
 
 	"holdfast/app/api"
 	"holdfast/data"
+	"holdfast/data/signin"
 )
 
 // errBadCredentials is one answer for a wrong password, an unknown address and a
@@ -32,13 +33,13 @@ func tooMany(wait time.Duration) error {
 
 // admit counts an attempt by account (as typed, there or not) and by address.
 func (s *Service) admit(account, address string) error {
-	if wait := s.origins.attempt(address); wait > 0 {
+	if wait := s.origins.Attempt(address); wait > 0 {
 		return tooMany(wait)
 	}
 	if account == "" {
 		return nil
 	}
-	if wait := s.accounts.attempt(account); wait > 0 {
+	if wait := s.accounts.Attempt(account); wait > 0 {
 		return tooMany(wait)
 	}
 	return nil
@@ -78,8 +79,8 @@ func (s *Service) verify(ctx context.Context, email, password, address string) (
 	if !ok || row.State != active {
 		return Person{}, s.signInFailed(ctx, row.ID, ByPassword, address, errBadCredentials())
 	}
-	s.accounts.forget(account)
-	s.origins.forgive(address)
+	s.accounts.Forget(account)
+	s.origins.Forgive(address)
 	return row.person(), s.rehash(ctx, row, password)
 }
 
@@ -128,7 +129,7 @@ func (s *Service) signInAt(w http.ResponseWriter, r *http.Request, p Person, m M
 			return err
 		}
 	}
-	address := addressOf(r.RemoteAddr)
+	address := signin.AddressOf(r.RemoteAddr)
 	token, err := s.sessions.create(ctx, Session{
 		Person: p.ID, Address: address, Agent: r.UserAgent(), Method: m, Strong: m.strong(), Fresh: fresh, Scope: scope,
 	})

@@ -7,6 +7,7 @@ import (
 
 	"holdfast/app/api"
 	"holdfast/data"
+	"holdfast/data/signin"
 )
 
 // PendingSignIn is a sign-in that still wants a second factor. It is no session: the
@@ -40,7 +41,7 @@ func (s *Service) serveSignIn(w http.ResponseWriter, r *http.Request) error {
 	if err := api.Read(r, &in); err != nil {
 		return err
 	}
-	p, err := s.verify(r.Context(), in.Email, in.Password, addressOf(r.RemoteAddr))
+	p, err := s.verify(r.Context(), in.Email, in.Password, signin.AddressOf(r.RemoteAddr))
 	if err != nil {
 		return err
 	}
@@ -104,7 +105,7 @@ func (s *Service) pendFactor(w http.ResponseWriter, r *http.Request, p Person, r
 // serveAskPasskey makes a challenge: for the person whose password was right, or
 // for whoever comes.
 func (s *Service) serveAskPasskey(w http.ResponseWriter, r *http.Request) error {
-	if wait := s.asked.attempt(addressOf(r.RemoteAddr)); wait > 0 { // each takes some memory
+	if wait := s.asked.Attempt(signin.AddressOf(r.RemoteAddr)); wait > 0 { // each takes some memory
 		return tooMany(wait)
 	}
 	token := s.pendingToken(r)
@@ -150,11 +151,11 @@ func (s *Service) serveFactor(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if row.State != active { // locked meanwhile
-		return s.signInFailed(r.Context(), person, method, addressOf(r.RemoteAddr), errBadCredentials())
+		return s.signInFailed(r.Context(), person, method, signin.AddressOf(r.RemoteAddr), errBadCredentials())
 	}
 	if !p.method.federated() { // a passkey alone, or after a password
 		if err := s.notWithPassword(r.Context(), person); err != nil {
-			return errors.Join(s.signInFailed(r.Context(), person, method, addressOf(r.RemoteAddr), nil), err)
+			return errors.Join(s.signInFailed(r.Context(), person, method, signin.AddressOf(r.RemoteAddr), nil), err)
 		}
 	}
 	if !s.pending.take(name) {
@@ -177,7 +178,7 @@ func (s *Service) shownBy(r *http.Request, p pending, in Shown) (string, Method,
 	if len(in.Passkey) == 0 {
 		return "", "", errBeginAgain()
 	}
-	address := addressOf(r.RemoteAddr)
+	address := signin.AddressOf(r.RemoteAddr)
 	if err := s.admit("", address); err != nil {
 		return "", ByPasskey, err
 	}
@@ -186,7 +187,7 @@ func (s *Service) shownBy(r *http.Request, p pending, in Shown) (string, Method,
 		err = errBadFactor(cause)
 	}
 	if err == nil {
-		s.origins.forgive(address)
+		s.origins.Forgive(address)
 	}
 	return who, ByPasskey, err
 }
@@ -199,7 +200,7 @@ func (s *Service) factorFailed(r *http.Request, person string, m Method, err err
 	if m == "" {
 		m = ByPassword // all that was right
 	}
-	return s.signInFailed(r.Context(), person, m, addressOf(r.RemoteAddr), err)
+	return s.signInFailed(r.Context(), person, m, signin.AddressOf(r.RemoteAddr), err)
 }
 
 const pendingCookieName = "__Host-holdfast-pending"
