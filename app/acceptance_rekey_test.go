@@ -48,12 +48,12 @@ func TestKeysAreRotated(t *testing.T) {
 		}
 		return err == nil
 	}
-	killed := make(chan struct{})
+	killed, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(killed)
 		for i := 0; write(); i++ {
 			if i == 10 {
-				go s.cli("keys", "rotate", "acme")
+				go func() { defer close(ended); s.cli("keys", "rotate", "acme") }()
 			}
 			if i == 25 {
 				s.kill()
@@ -61,6 +61,7 @@ func TestKeysAreRotated(t *testing.T) {
 		}
 	}()
 	<-killed
+	<-ended // a command that comes after the kill holds the folder itself while it works
 	s.start()
 	for written.Load() < 60 && write() {
 	}
