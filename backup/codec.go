@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/tink-crypto/tink-go/v2/streamingaead/subtle"
@@ -33,9 +34,26 @@ const (
 type Codec struct {
 	store string
 	keys  data.KeySource
-	enc   *zstd.Encoder
-	dec   *zstd.Decoder
+	press *press
 }
+
+// press compresses and decompresses, for several callers at once.
+type press struct {
+	enc *zstd.Encoder
+	dec *zstd.Decoder
+}
+
+// sharedPress is the one of all codecs: it keeps nothing of what it compresses, but
+// each encoder keeps some 12 MiB of tables and window, which a thousand stores
+// cannot have one by one.
+var sharedPress = sync.OnceValues(func() (*press, error) {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault))
+	if err != nil {
+		return nil, err
+	}
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(MaxPlain))
+	return &press{enc, dec}, err
+})
 
 // NewCodec returns the codec of a store whose keys (of purpose "segments") are
 // keys. It asks for no key yet.
@@ -43,15 +61,11 @@ func NewCodec(store string, keys data.KeySource) (*Codec, error) {
 	if err := CheckStore(store); err != nil {
 		return nil, err
 	}
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2), zstd.WithEncoderLevel(zstd.SpeedDefault))
+	press, err := sharedPress()
 	if err != nil {
 		return nil, err
 	}
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxMemory(MaxPlain))
-	if err != nil {
-		return nil, err
-	}
-	return &Codec{store: store, keys: keys, enc: enc, dec: dec}, nil
+	return &Codec{store: store, keys: keys, press: press}, nil
 }
 
 // Store is the store whose objects these are.
@@ -59,7 +73,7 @@ func (c *Codec) Store() string { return c.store }
 
 // Compress is the first half of Seal; it is safe to run for several objects at
 // once.
-func (c *Codec) Compress(plain []byte) []byte { return c.enc.EncodeAll(plain, nil) }
+func (c *Codec) Compress(plain []byte) []byte { return c.press.enc.EncodeAll(plain, nil) }
 
 // Seal makes an object of plain under name. The header's generation is filled in.
 func (c *Codec) Seal(h Header, name string, plain []byte) ([]byte, error) {
@@ -117,7 +131,7 @@ func (c *Codec) Open(name string, object []byte) (Header, []byte, error) {
 	if err != nil {
 		return h, nil, err
 	}
-	plain, err := c.dec.DecodeAll(compressed, nil)
+	plain, err := c.press.dec.DecodeAll(compressed, nil)
 	if err != nil || len(plain) > MaxPlain {
 		return h, nil, fmt.Errorf("%w: decompress: %v", ErrFormat, err)
 	}
