@@ -38,7 +38,7 @@ type bareResult struct {
 	Parked   []string            `json:"parked,omitempty"` // of the stores: deleted, and still to be undeleted
 	Missing  []string            `json:"missing,omitempty"`
 	Revoked  int                 `json:"keys_revoked_again"`
-	Ended    int                 `json:"ended_again"` // persons locked or disabled, grants ended or replaced, invites revoked
+	Ended    int                 `json:"ended_again"` // persons locked or disabled, grants and access ended or replaced, invites revoked, policies of access set
 	Sessions int                 `json:"sessions_ended_of"`
 	Warnings []string            `json:"warnings,omitempty"`
 	Records  int64               `json:"records"`
@@ -193,7 +193,7 @@ func (b *bare) inside(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context, *house, []returning) error{b.ownUncut, b.stores, b.revokeAgain, b.endAgain, b.endSessions, b.claim} {
+	for _, step := range []func(context.Context, *house, []returning) error{b.ownUncut, b.stores, b.revokeAgain, b.endAgain, b.accessAgain, b.endSessions, b.claim} {
 		if err := step(ctx, h, all); err != nil {
 			return err
 		}

@@ -94,3 +94,41 @@ func (b *bare) endAgain(ctx context.Context, h *house, _ []returning) error {
 	}
 	return nil
 }
+
+// accessAgain ends what was given by breaking glass, which no copy brings back, and sets
+// tenants' policies of access to what their logs have.
+func (b *bare) accessAgain(ctx context.Context, h *house, all []returning) error {
+	ended, err := h.identity.EndGlass(ctx, "the appliance was restored")
+	if err != nil {
+		return err
+	}
+	b.result.Ended += ended
+	for _, r := range all {
+		if r.id.Environment != data.Prod {
+			continue
+		}
+		if err := b.policyAgain(ctx, h, r.id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// policyAgain takes the newest of a tenant's log.
+func (b *bare) policyAgain(ctx context.Context, h *house, id data.StoreID) error {
+	entries, err := b.since(ctx, h, id.String())
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Action != "access-policy.set" || e.Erased || e.Outcome != string(api.OK) {
+			continue
+		}
+		done, err := h.identity.AccessPolicyAgain(ctx, id.Tenant, e.Detail["emergency"] == "true", e.Time)
+		if done {
+			b.result.Ended++
+		}
+		return err
+	}
+	return nil
+}

@@ -48,6 +48,9 @@ func (h *house) openCapabilities(ctx context.Context, a *Appliance) (err error) 
 	if err := h.identity.OwnTheOwnerless(ctx, h.tenants.IDs); err != nil {
 		return fmt.Errorf("find tenants that nobody owns: %w", err)
 	}
+	if err := h.tellOfOutsiders(ctx); err != nil {
+		a.logger.ErrorContext(ctx, "tenants could not be told of what outsiders made in them; the next start tries again", "error", err)
+	}
 	if err := h.openRecovery(ctx, a); err != nil {
 		return err
 	}

@@ -100,6 +100,10 @@ func (f federation) Admits(ctx context.Context, person, tenant string) (bool, er
 	return f.sso.Admits(ctx, person, tenant)
 }
 
+func (f federation) Covers(tenant, scope string) bool {
+	return tenant == scope || f.sso != nil && f.sso.Covers(tenant, scope)
+}
+
 func (f federation) NamesRole(ctx context.Context, tenant, role string) (bool, error) {
 	return f.sso.NamesRole(ctx, tenant, role)
 }

@@ -43,7 +43,10 @@ func (d warden) warrant(ctx context.Context, w identity.Warrant) context.Context
 // founded gives a tenant that is about to open its people.
 func (h *house) founded(ctx context.Context, f tenant.Founding) error {
 	if f.From != "" {
-		return h.identity.Inherit(ctx, f.From, f.Tenant)
+		if err := h.identity.Inherit(ctx, f.From, f.Tenant); err != nil {
+			return err
+		}
+		return h.sso.Copy(ctx, f.From, f.Tenant)
 	}
 	return h.identity.Found(ctx, f.Tenant, f.Owner, f.Again)
 }

@@ -56,7 +56,12 @@ func (s *Service) ApproveAccess(ctx context.Context, tenant, id, note string) (A
 		return AccessRequest{}, err
 	}
 	r.Note, r.Until = note, millis(end)
-	return s.approve(ctx, r, approver)
+	r = s.approval(r, approver)
+	err = s.noted(ctx, func(tx *sqlx.Tx) error { return s.giveAccess(ctx, tx, r) }, func(ctx context.Context) error { return s.recordApproval(ctx, r) })
+	if err != nil {
+		return AccessRequest{}, fmt.Errorf("approve access: %w", err)
+	}
+	return s.shownRequest(ctx, r)
 }
 
 // givingAny refuses to approve more than the approver has, and tells until when they have
@@ -95,36 +100,35 @@ func errNotOpen(state string) error {
 	return api.Errorf(http.StatusConflict, "not-open", "This request is %s: it cannot be decided any more.", state)
 }
 
-// approve turns an open request into a grant, in one transaction, and records it. The
-// grant ends at the latest at the request's Until, if it has one.
-func (s *Service) approve(ctx context.Context, r requestRow, by string) (AccessRequest, error) {
+// approval is a request as it is when it is approved now. What it brings ends at the
+// latest at the request's Until, if it has one.
+func (s *Service) approval(r requestRow, by string) requestRow {
 	now := s.now()
 	r.State, r.Decided, r.DecidedBy = requestApproved, millis(now), by
 	r.Grant, r.Until = system.NewID(), millis(sooner(now.Add(time.Duration(r.Seconds)*time.Second), fromMillis(r.Until)))
+	return r
+}
+
+// giveAccess turns an approved request into its grant.
+func (s *Service) giveAccess(ctx context.Context, tx *sqlx.Tx, r requestRow) error {
+	now := fromMillis(r.Decided)
 	g := Grant{ID: r.Grant, Person: r.Requester, Role: r.Role, Scope: r.Tenant, From: now, Until: fromMillis(r.Until), Why: r.Why, Request: r.ID, Glass: r.Glass}
-	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		if err := s.stillThere(ctx, tx, r); err != nil {
+	if err := s.stillThere(ctx, tx, r); err != nil {
+		return err
+	}
+	if err := decide(ctx, tx, r, now); err != nil {
+		return err
+	}
+	if !g.Glass {
+		if err := notOwnerAndDenied(ctx, tx, s, g); err != nil {
 			return err
 		}
-		if err := decide(ctx, tx, r, now); err != nil {
-			return err
-		}
-		if !g.Glass {
-			if err := notOwnerAndDenied(ctx, tx, s, g); err != nil {
-				return err
-			}
-		}
-		return insertGrant(ctx, tx, g, now)
-	})
-	s.grants.forget()
-	if err != nil {
-		return AccessRequest{}, fmt.Errorf("approve access: %w", err)
 	}
-	err = s.recordAccess(ctx, "access.approve", r, map[string]string{"until": g.Until.Format(time.RFC3339), "by": by, "note": r.Note})
-	if err != nil {
-		return AccessRequest{}, errors.Join(err, s.unapprove(context.WithoutCancel(ctx), r))
-	}
-	return s.shownRequest(ctx, r)
+	return insertGrant(ctx, tx, g, now)
+}
+
+func (s *Service) recordApproval(ctx context.Context, r requestRow) error {
+	return s.recordAccess(ctx, "access.approve", r, map[string]string{"until": fromMillis(r.Until).Format(time.RFC3339), "by": r.DecidedBy, "note": r.Note})
 }
 
 // stillThere refuses to let in whose account is not active any more.
@@ -167,15 +171,6 @@ func decide(ctx context.Context, tx *sqlx.Tx, r requestRow, now time.Time) error
 	return err
 }
 
-func (s *Service) unapprove(ctx context.Context, r requestRow) error {
-	defer s.grants.forget()
-	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		_, err := tx.ExecContext(ctx, `DELETE FROM grants WHERE id = ?`, r.Grant)
-		_, e := tx.ExecContext(ctx, `UPDATE access_requests SET state = 'open', decided = 0, decided_by = '', note = '', grant_id = '', valid_until = 0 WHERE id = ?`, r.ID)
-		return errors.Join(err, e)
-	})
-}
-
 // ApproveEmergency is one of two operators' approvals. It gives what was asked for when
 // the second one has approved.
 func (s *Service) ApproveEmergency(ctx context.Context, tenant, id, note string) (AccessRequest, error) {
@@ -183,42 +178,43 @@ func (s *Service) ApproveEmergency(ctx context.Context, tenant, id, note string)
 	if err != nil {
 		return AccessRequest{}, err
 	}
+	if approver == hostHolder {
+		return AccessRequest{}, api.Errorf(http.StatusForbidden, "no-person", "Two persons have to approve an emergency, each with an account of their own.").Because(api.ErrForbidden)
+	}
 	r.Note = note
-	by, err := s.addApproval(ctx, r, approver)
+	var by []string
+	err = s.noted(ctx, func(tx *sqlx.Tx) (err error) {
+		if by, err = s.addApproval(ctx, tx, r, approver); err != nil || len(by) < 2 {
+			return err
+		}
+		r = s.approval(r, strings.Join(by, ","))
+		return s.giveAccess(ctx, tx, r)
+	}, func(ctx context.Context) error {
+		if len(by) < 2 {
+			return s.recordAccess(ctx, "access.emergency", r, map[string]string{"by": approver, "approvals": "1 of 2"})
+		}
+		return s.recordApproval(ctx, r)
+	})
 	if err != nil {
 		return AccessRequest{}, fmt.Errorf("approve emergency: %w", err)
-	}
-	if len(by) >= 2 {
-		return s.approve(ctx, r, strings.Join(by, ","))
-	}
-	err = s.orUndo(ctx, s.recordAccess(ctx, "access.emergency", r, map[string]string{"by": approver, "approvals": "1 of 2"}),
-		`DELETE FROM access_approvals WHERE request = ? AND person = ?`, r.ID, approver)
-	if err != nil {
-		return AccessRequest{}, err
 	}
 	return s.shownRequest(ctx, r)
 }
 
-func (s *Service) addApproval(ctx context.Context, r requestRow, approver string) (by []string, err error) {
-	if approver == hostHolder {
-		return nil, api.Errorf(http.StatusForbidden, "no-person", "Two persons have to approve an emergency, each with an account of their own.").Because(api.ErrForbidden)
+// addApproval adds one operator's, and tells whose count now.
+func (s *Service) addApproval(ctx context.Context, tx *sqlx.Tx, r requestRow, approver string) ([]string, error) {
+	if p, err := policyOf(ctx, tx, r.Tenant); err != nil || !p.Emergency || !r.Emergency {
+		return nil, orElse(err, errNoEmergency())
 	}
-	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		if p, err := policyOf(ctx, tx, r.Tenant); err != nil || !p.Emergency || !r.Emergency {
-			return orElse(err, errNoEmergency())
-		}
-		ok, err := s.independent(ctx, tx, r, approver)
-		if err != nil || !ok {
-			return orElse(err, errNotIndependent())
-		}
-		_, err = tx.ExecContext(ctx, `INSERT OR IGNORE INTO access_approvals (request, person, at) VALUES (?, ?, ?)`, r.ID, approver, millis(s.now()))
-		if err != nil {
-			return err
-		}
-		by, err = s.approversNow(ctx, tx, r)
-		return err
-	})
-	return by, err
+	ok, err := s.independent(ctx, tx, r, approver)
+	if err != nil || !ok {
+		return nil, orElse(err, errNotIndependent())
+	}
+	_, err = tx.ExecContext(ctx, `INSERT OR IGNORE INTO access_approvals (request, person, at) VALUES (?, ?, ?)`, r.ID, approver, millis(s.now()))
+	if err != nil {
+		return nil, err
+	}
+	return s.approversNow(ctx, tx, r)
 }
 
 // approversNow are those who approved and still could: an approval of who is locked since,
@@ -236,17 +232,18 @@ func (s *Service) approversNow(ctx context.Context, tx *sqlx.Tx, r requestRow) (
 	return by, err
 }
 
-// independent is no operator whom the requester made one, or who became one after the
-// request, by the roles that approve emergencies: a second pair of eyes is not made for
-// the occasion.
+// independent is no operator whom the requester made one, also by way of others, or who
+// became one after the request, by the roles that approve emergencies: a second pair of
+// eyes is not made for the occasion. Nor is it an account that somebody else opened anew.
 func (s *Service) independent(ctx context.Context, tx *sqlx.Tx, r requestRow, approver string) (bool, error) {
-	maker := data.Actor{Kind: data.Person, ID: r.Requester}.String()
-	if r.Requester == hostHolder {
-		maker = string(data.Host)
+	var made, opened bool
+	err := errors.Join(tx.GetContext(ctx, &made, madeBy, approver, Appliance, Appliance, r.Requester),
+		tx.GetContext(ctx, &opened, `SELECT EXISTS (SELECT 1 FROM recoveries WHERE person = ? AND at > ?)`, approver, millis(s.now().Add(-RecoveredAlone))))
+	if err != nil || made || opened {
+		return false, err
 	}
 	var rows []grantRow
-	err := tx.SelectContext(ctx, &rows, `SELECT `+grantColumns+` FROM grants WHERE person = ? AND scope = ? AND revoked = 0 AND created < ?
-		AND created_by <> ? AND created_by NOT LIKE ?`, approver, Appliance, r.Asked, maker, maker+":%")
+	err = tx.SelectContext(ctx, &rows, `SELECT `+grantColumns+` FROM grants WHERE person = ? AND scope = ? AND revoked = 0 AND created < ?`, approver, Appliance, r.Asked)
 	if err != nil {
 		return false, err
 	}
@@ -254,6 +251,16 @@ func (s *Service) independent(ctx context.Context, tx *sqlx.Tx, r requestRow, ap
 	ok, _ := standing{grants: held}.allows(api.AccessDecide, Appliance, s.now())
 	return ok, err
 }
+
+// madeBy says whether a person's role on the appliance goes back to another one: who gave
+// it, who gave those theirs, and so on, ended ones included for who is not there any more.
+const madeBy = `WITH RECURSIVE makers (holder) AS (
+		SELECT ` + makerOf + ` FROM grants g WHERE g.person = ? AND g.scope = ? AND g.revoked = 0
+		UNION SELECT ` + makerOf + ` FROM grants g JOIN makers m ON g.person = m.holder WHERE g.scope = ?)
+	SELECT EXISTS (SELECT 1 FROM makers WHERE holder = ?)`
+
+// makerOf is who gave a grant, as a holder of grants.
+const makerOf = `CASE WHEN g.created_by LIKE 'host%' THEN 'host' ELSE substr(g.created_by, instr(g.created_by, ':') + 1) END`
 
 func errNotIndependent() error {
 	return api.Errorf(http.StatusForbidden, "not-independent",
@@ -271,13 +278,12 @@ func (s *Service) RefuseAccess(ctx context.Context, tenant, id, note string) (Ac
 	return s.close(ctx, r, "access.refuse")
 }
 
-// close ends an open request without a grant. It is recorded first: who is refused must
-// not be let in because the log is down, and nothing is lost by an entry too many.
+// close ends an open request without a grant.
 func (s *Service) close(ctx context.Context, r requestRow, action string) (AccessRequest, error) {
-	if err := s.recordAccess(ctx, action, r, map[string]string{"note": r.Note}); err != nil {
-		return AccessRequest{}, err
-	}
-	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error { return decide(ctx, tx, r, s.now()) })
+	err := s.noted(ctx, func(tx *sqlx.Tx) error { return decide(ctx, tx, r, s.now()) },
+		func(ctx context.Context) error {
+			return s.recordAccess(ctx, action, r, map[string]string{"note": r.Note})
+		})
 	if err != nil {
 		return AccessRequest{}, fmt.Errorf("close access request: %w", err)
 	}

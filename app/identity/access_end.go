@@ -2,7 +2,6 @@ package identity
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -20,7 +19,7 @@ func (s *Service) EndAccess(ctx context.Context, tenant, id string) (AccessReque
 	if state := r.state(s.now()); state != requestApproved {
 		return AccessRequest{}, errNotOpen(state)
 	}
-	if err := s.endRequest(ctx, r, s.now()); err != nil {
+	if err := s.closing(ctx, "", `id = ?`, id); err != nil {
 		return AccessRequest{}, err
 	}
 	if r, err = s.request(ctx, tenant, id); err != nil {
@@ -47,23 +46,6 @@ func (s *Service) WithdrawAccess(ctx context.Context, id string) (AccessRequest,
 	return s.EndAccess(ctx, r.Tenant, id)
 }
 
-// endRequest takes the grant away; at is when it ended. The end holds even if it cannot
-// be recorded, which is said.
-func (s *Service) endRequest(ctx context.Context, r requestRow, at time.Time) error {
-	ctx = context.WithoutCancel(ctx)
-	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		_, err := tx.ExecContext(ctx, `UPDATE grants SET revoked = ?, revoked_by = ? WHERE id = ? AND revoked = 0`, millis(at), data.ActorFrom(ctx).String(), r.Grant)
-		_, e := tx.ExecContext(ctx, `UPDATE access_requests SET state = ?, valid_until = min(valid_until, ?) WHERE id = ?`, requestEnded, millis(at), r.ID)
-		return errors.Join(err, e)
-	})
-	s.grants.forget()
-	if err != nil {
-		return fmt.Errorf("end access: %w", err)
-	}
-	s.disconnect(r.Requester, r.Tenant)
-	return s.recordAccess(ctx, "access.end", r, nil)
-}
-
 // disconnect ends what a person has open in the stores of a tenant.
 func (s *Service) disconnect(holder, tenant string) {
 	if s.config.Revoked == nil || holder == hostHolder || tenant == Appliance {
@@ -78,37 +60,79 @@ func (s *Service) disconnect(holder, tenant string) {
 // grants that are over. Each check of a permission looks at the clock by itself; what is
 // written here stays ended should the clock be set back.
 func (s *Service) endAccess(ctx context.Context) error {
-	var over []requestRow
-	now := s.now()
+	const over = `(state = 'open' AND expires <= ? OR state = 'approved' AND valid_until <= ?)`
+	now := millis(s.now())
+	var any bool
 	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
-		return tx.SelectContext(ctx, &over, `SELECT `+requestColumns+` FROM access_requests
-			WHERE state = 'open' AND expires <= ? OR state = 'approved' AND valid_until <= ?`, millis(now), millis(now))
+		return tx.GetContext(ctx, &any, `SELECT EXISTS (SELECT 1 FROM access_requests WHERE `+over+`)`, now, now)
 	})
-	if err != nil {
-		return fmt.Errorf("look for access that is over: %w", err)
+	if err != nil || !any { // a write for nothing would make a snapshot for nothing
+		return err
 	}
-	for _, r := range over {
-		if r.State == requestApproved {
-			err = errors.Join(err, s.endRequest(ctx, r, fromMillis(r.Until)))
-			continue
+	return s.closing(ctx, "", over, now, now)
+}
+
+// closing ends the requests that match, and what they brought. The end holds even if it
+// cannot be recorded, which is said.
+func (s *Service) closing(ctx context.Context, why, where string, args ...any) error {
+	err := s.ending(ctx, func(tx *sqlx.Tx) ([]holding, error) { return s.closeWhere(ctx, tx, why, where, args...) })
+	if err != nil {
+		return fmt.Errorf("end access: %w", err)
+	}
+	return nil
+}
+
+// closeWhere ends in a transaction the requests that match, and what they brought, and
+// owes the entries. It tells whose they were.
+func (s *Service) closeWhere(ctx context.Context, tx *sqlx.Tx, why, where string, args ...any) (over []holding, err error) {
+	var rows []requestRow
+	err = tx.SelectContext(ctx, &rows, `SELECT `+requestColumns+` FROM access_requests WHERE state IN ('open', 'approved') AND (`+where+`) ORDER BY asked, id`, args...)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rows {
+		if err := s.closeRow(ctx, tx, r, why); err != nil {
+			return nil, err
 		}
-		err = errors.Join(err, s.expireRequest(ctx, r))
+		over = append(over, holding{r.Requester, r.Tenant})
 	}
-	return err
+	return over, nil
 }
 
-func (s *Service) expireRequest(ctx context.Context, r requestRow) error {
-	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		_, err := tx.ExecContext(ctx, `UPDATE access_requests SET state = ? WHERE id = ? AND state = 'open'`, requestExpired, r.ID)
+func (s *Service) closeRow(ctx context.Context, tx *sqlx.Tx, r requestRow, why string) error {
+	now := s.now()
+	switch r.state(now) {
+	case requestApproved:
+		return s.endRow(ctx, tx, r, now, why)
+	case requestEnded:
+		return s.endRow(ctx, tx, r, fromMillis(r.Until), "")
+	case requestExpired:
+		_, err := tx.ExecContext(ctx, `UPDATE access_requests SET state = ? WHERE id = ?`, requestExpired, r.ID)
+		return orElse(err, s.oweAccess(ctx, tx, "access.expire", r, nil))
+	}
+	r.State, r.Decided, r.Note = requestRefused, millis(now), why
+	r.DecidedBy, _ = holderOf(data.ActorFrom(ctx))
+	if err := decide(ctx, tx, r, now); err != nil {
 		return err
-	})
+	}
+	return s.oweAccess(ctx, tx, "access.refuse", r, map[string]string{"note": why})
+}
+
+// endRow takes the grant away that a request brought; at is when it ended.
+func (s *Service) endRow(ctx context.Context, tx *sqlx.Tx, r requestRow, at time.Time, why string) error {
+	_, err := tx.ExecContext(ctx, `UPDATE grants SET revoked = ?, revoked_by = ? WHERE id = ? AND revoked = 0`, millis(at), data.ActorFrom(ctx).String(), r.Grant)
 	if err != nil {
 		return err
 	}
-	return s.recordAccess(ctx, "access.expire", r, nil)
+	_, err = tx.ExecContext(ctx, `UPDATE access_requests SET state = ?, valid_until = min(valid_until, ?) WHERE id = ?`, requestEnded, millis(at), r.ID)
+	if err != nil {
+		return err
+	}
+	return s.oweAccess(ctx, tx, "access.end", r, map[string]string{"because": why})
 }
 
-// closeRequests ends all requests of a tenant that is destroyed.
+// closeRequests ends all requests of a tenant that is destroyed: there is no log of its
+// own any more that could tell.
 func (s *Service) closeRequests(ctx context.Context, tenant string) error {
 	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		_, err := tx.ExecContext(ctx, `UPDATE access_requests SET state = ? WHERE tenant = ? AND state IN ('open', 'approved')`, requestEnded, tenant)
@@ -116,24 +140,35 @@ func (s *Service) closeRequests(ctx context.Context, tenant string) error {
 	})
 }
 
-// endRequestsOf ends what somebody asked for, and was given, as an operator who is none any
-// more: all requests to tenants where they have nothing of their own.
-func (s *Service) endRequestsOf(ctx context.Context, person string) error {
-	var rows []requestRow
-	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
-		return tx.SelectContext(ctx, &rows, `SELECT `+requestColumns+` FROM access_requests r WHERE requester = ? AND state IN ('open', 'approved')
-			AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.person = r.requester AND g.scope = r.tenant AND g.revoked = 0 AND g.request = '')`, person)
-	})
-	by, _ := holderOf(data.ActorFrom(ctx))
-	for _, r := range rows {
-		switch r.state(s.now()) {
-		case requestApproved:
-			err = errors.Join(err, s.endRequest(ctx, r, s.now()))
-		case requestOpen:
-			r.State, r.Decided, r.DecidedBy, r.Note = requestRefused, millis(s.now()), by, "no operator any more"
-			_, e := s.close(ctx, r, "access.refuse")
-			err = errors.Join(err, e)
-		}
+// withNothingOfTheirOwn are the requests of a person to tenants where nobody gave them
+// anything: they asked as an operator.
+const withNothingOfTheirOwn = `requester = ? AND NOT EXISTS (SELECT 1 FROM grants g
+	WHERE g.person = requester AND g.scope = access_requests.tenant AND g.revoked = 0 AND g.request = '')`
+
+// shutOut ends in a transaction all that somebody asked for, or was let into, and tells
+// where they may have something open.
+func (s *Service) shutOut(ctx context.Context, tx *sqlx.Tx, person, why string) ([]holding, error) {
+	var scopes []string
+	err := tx.SelectContext(ctx, &scopes, `SELECT DISTINCT scope FROM grants WHERE person = ? AND revoked = 0 AND scope <> ?`, person, Appliance)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	over, err := s.closeWhere(ctx, tx, why, `requester = ?`, person)
+	for _, scope := range scopes {
+		over = append(over, holding{person, scope})
+	}
+	return over, err
+}
+
+// EndGlass ends all that was given by breaking glass, as after a restore: what was given
+// when the copy was made may have ended since. It tells how many grants there were.
+func (s *Service) EndGlass(ctx context.Context, why string) (n int, err error) {
+	const given = `state = 'approved' AND glass = 1`
+	err = s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return tx.GetContext(ctx, &n, `SELECT count(*) FROM access_requests WHERE `+given)
+	})
+	if err != nil || n == 0 {
+		return n, err
+	}
+	return n, s.closing(ctx, why, given)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -38,19 +39,20 @@ func (s *Service) accessPolicy(ctx context.Context, tenant string) (p AccessPoli
 
 // setAccessPolicy is in the tenant's log before it is so.
 func (s *Service) setAccessPolicy(ctx context.Context, tenant string, p AccessPolicy) error {
-	if err := s.recordTenant(ctx, tenant, "access-policy.set", tenant, map[string]string{"emergency": strconv.FormatBool(p.Emergency)}); err != nil {
-		return err
-	}
-	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO access_policies (tenant, emergency, updated, updated_by) VALUES (?, ?, ?, ?)
-			ON CONFLICT (tenant) DO UPDATE SET emergency = excluded.emergency, updated = excluded.updated, updated_by = excluded.updated_by`,
-			tenant, p.Emergency, millis(s.now()), data.ActorFrom(ctx).String())
-		return err
+	err := s.noted(ctx, func(tx *sqlx.Tx) error { return storeAccessPolicy(ctx, tx, tenant, p, s.now()) }, func(ctx context.Context) error {
+		return s.recordTenant(ctx, tenant, "access-policy.set", tenant, map[string]string{"emergency": strconv.FormatBool(p.Emergency)})
 	})
 	if err != nil {
 		return fmt.Errorf("set access policy: %w", err)
 	}
 	return nil
+}
+
+func storeAccessPolicy(ctx context.Context, tx *sqlx.Tx, tenant string, p AccessPolicy, at time.Time) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO access_policies (tenant, emergency, updated, updated_by) VALUES (?, ?, ?, ?)
+		ON CONFLICT (tenant) DO UPDATE SET emergency = excluded.emergency, updated = excluded.updated, updated_by = excluded.updated_by`,
+		tenant, p.Emergency, millis(at), data.ActorFrom(ctx).String())
+	return err
 }
 
 func (s *Service) serveAccessPolicy(w http.ResponseWriter, r *http.Request) error {

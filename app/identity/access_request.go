@@ -156,20 +156,16 @@ func (s *Service) AskAccess(ctx context.Context, tenant string, n NewAccessReque
 	now := s.now()
 	r.ID, r.Tenant, r.Requester, r.State = system.NewID(), tenant, requester, requestOpen
 	r.Asked, r.Expires = millis(now), millis(now.Add(RequestWaits))
-	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+	err = s.noted(ctx, func(tx *sqlx.Tx) error {
 		if err := s.mayAsk(ctx, tx, r); err != nil {
 			return err
 		}
 		_, err := tx.NamedExecContext(ctx, `INSERT INTO access_requests (`+requestColumns+`) VALUES
 			(:id, :tenant, :requester, :role, :glass, :emergency, :seconds, :why, :asked, :expires, :state, :decided, :decided_by, :note, :grant_id, :valid_until)`, r)
 		return err
-	})
+	}, func(ctx context.Context) error { return s.recordAccess(ctx, "access.request", r, nil) })
 	if err != nil {
 		return AccessRequest{}, fmt.Errorf("ask for access: %w", err)
-	}
-	err = s.orUndo(ctx, s.recordAccess(ctx, "access.request", r, nil), `DELETE FROM access_requests WHERE id = ?`, r.ID)
-	if err != nil {
-		return AccessRequest{}, err
 	}
 	return s.shownRequest(ctx, r)
 }
@@ -208,6 +204,25 @@ func errNoEmergency() error {
 // recordAccess enters a step of a request into the tenant's own log, where its people
 // see it, and into the appliance's.
 func (s *Service) recordAccess(ctx context.Context, action string, r requestRow, more map[string]string) error {
+	d := r.detail(more)
+	ctx = context.WithoutCancel(ctx)
+	if err := s.recordTenant(ctx, r.Tenant, action, r.Requester, d); err != nil {
+		return err
+	}
+	return s.record(ctx, action, r.Requester, api.OK, d)
+}
+
+// oweAccess is recordAccess for what holds even if it cannot be recorded.
+func (s *Service) oweAccess(ctx context.Context, tx *sqlx.Tx, action string, r requestRow, more map[string]string) error {
+	d := r.detail(more)
+	if err := s.owe(ctx, tx, data.StoreID{Tenant: r.Tenant, Environment: data.Prod}.String(), action, r.Requester, d); err != nil {
+		return err
+	}
+	return s.owe(ctx, tx, "", action, r.Requester, d)
+}
+
+// detail is what the logs tell of a request.
+func (r requestRow) detail(more map[string]string) map[string]string {
 	d := map[string]string{"request": r.ID, "role": r.Role, "lasts": spell(time.Duration(r.Seconds) * time.Second), "why": r.Why, "tenant": r.Tenant}
 	if r.Emergency {
 		d["emergency"] = "yes"
@@ -217,11 +232,7 @@ func (s *Service) recordAccess(ctx context.Context, action string, r requestRow,
 			d[k] = v
 		}
 	}
-	ctx = context.WithoutCancel(ctx)
-	if err := s.recordTenant(ctx, r.Tenant, action, r.Requester, d); err != nil {
-		return err
-	}
-	return s.record(ctx, action, r.Requester, api.OK, d)
+	return d
 }
 
 // state is the row's, as the clock has it.

@@ -322,3 +322,36 @@ func TestTenantsOfBeforeGetAnOwnerOnce(t *testing.T) {
 	must(t, h.OwnTheOwnerless(bg, tenants))
 	wantErr(t, h.Authorize(bg, host, api.DataRead, api.StoreScope(acme)), api.ErrForbidden)
 }
+
+// TestNoPairIsMadeForTheOccasion: not by way of others, though the one between them is
+// gone, nor of an account that an operator opened anew.
+func TestNoPairIsMadeForTheOccasion(t *testing.T) {
+	h := newGlassHouse(t)
+	h.owner.want(200, "PUT", accessPolicyPath, `{"emergency":true}`)
+	make := func(b *browser, name string) *browser {
+		h.ids[name] = decode[Operator](t, b.want(201, "POST", "/api/v1/operators", `{"email":"`+name+`@example.com","password":"`+goodPassword+`"}`)).ID
+		return h.browser().signIn(name + "@example.com")
+	}
+	puppet := make(h.ada, "puppet")
+	second, third := make(puppet, "second"), make(puppet, "third")
+	h.ada.want(204, "DELETE", "/api/v1/operators/"+h.ids["puppet"], "")
+	h.clock.add(time.Minute)
+	r := h.ask(h.ada, `{"why":"x","emergency":true}`)
+	for name, b := range map[string]*browser{"second": second, "third": third} {
+		equal(t, name, codeOf(t, b.want(403, "POST", requestsPath+"/"+r.ID+"/emergency", `{}`)), "not-independent")
+	}
+	h.resetBy(h.ada, h.ids["sam"])
+	sam := h.browser()
+	sam.want(201, "POST", "/api/v1/session", credentials("sam@example.com", newPassword))
+	equal(t, "opened anew", codeOf(t, sam.want(403, "POST", requestsPath+"/"+r.ID+"/emergency", `{}`)), "not-independent")
+	eve := h.browser().signIn("eve@example.com")
+	equal(t, "one of two", decode[AccessRequest](t, eve.want(200, "POST", requestsPath+"/"+r.ID+"/emergency", `{}`)).State, requestOpen)
+	wantErr(t, h.reads("ada"), api.ErrForbidden)
+	h.clock.add(RecoveredAlone)
+	sam = h.browser()
+	sam.want(201, "POST", "/api/v1/session", credentials("sam@example.com", newPassword))
+	ada := h.browser().signIn("ada@example.com")
+	again := h.ask(ada, `{"why":"x","emergency":true}`)
+	h.browser().signIn("eve@example.com").want(200, "POST", requestsPath+"/"+again.ID+"/emergency", `{}`)
+	equal(t, "later", decode[AccessRequest](t, sam.want(200, "POST", requestsPath+"/"+again.ID+"/emergency", `{}`)).State, requestApproved)
+}

@@ -54,3 +54,48 @@ func TestTheLastOwnerIsNotDisabledAgain(t *testing.T) {
 	_, err := h.EndAgain(bg, "person.disable", ada.ID, nil, h.now())
 	equal(t, "kept", IsLastOwner(err), true)
 }
+
+// TestAccessEndsAgain: requests and policies of which a log knows more than the database.
+func TestAccessEndsAgain(t *testing.T) {
+	h := newGlassHouse(t)
+	h.owner.want(200, "PUT", accessPolicyPath, `{"emergency":true}`)
+	given, open, other := h.ask(h.ada, `{"why":"x"}`), h.ask(h.ada, `{"why":"x","export":true}`), h.ask(h.sam, `{"why":"x"}`)
+	h.owner.want(200, "POST", requestsPath+"/"+given.ID+"/approve", `{}`)
+	h.clock.add(time.Minute)
+	of := func(r AccessRequest) map[string]string { return map[string]string{"request": r.ID} }
+	equal(t, "end", h.again("access.end", h.ids["ada"], of(given), h.now()), true)
+	wantErr(t, h.reads("ada"), api.ErrForbidden)
+	equal(t, "withdraw", h.again("access.withdraw", h.ids["ada"], of(open), h.now()), true)
+	equal(t, "state", h.state(open.ID), requestWithdrawn)
+	equal(t, "recorded", h.log.has("access.withdraw t-acme/prod ok"), true)
+	equal(t, "of an approval that is lost", h.again("access.end", h.ids["sam"], of(other), h.now()), true)
+	equal(t, "too late", codeOf(t, h.owner.want(409, "POST", requestsPath+"/"+other.ID+"/approve", `{}`)), "not-open")
+
+	set := func(emergency bool, at time.Time) bool {
+		done, err := h.AccessPolicyAgain(bg, acme.Tenant, emergency, at)
+		must(t, err)
+		return done
+	}
+	equal(t, "older than the database", set(false, h.now().Add(-time.Hour)), false)
+	equal(t, "the same", set(true, h.now()), false)
+	equal(t, "younger", set(false, h.now()), true)
+	equal(t, "twice", set(false, h.now()), false)
+	equal(t, "policy", decode[AccessPolicy](t, h.owner.want(200, "GET", accessPolicyPath, "")).Emergency, false)
+}
+
+// TestGlassDoesNotComeBack with a copy of the database, though no log tells of its end.
+func TestGlassDoesNotComeBack(t *testing.T) {
+	h := newGlassHouse(t)
+	for _, b := range []*browser{h.ada, h.sam} {
+		r := h.ask(b, `{"why":"x"}`)
+		h.owner.want(200, "POST", requestsPath+"/"+r.ID+"/approve", `{}`)
+	}
+	n, err := h.EndGlass(bg, "restored")
+	must(t, err)
+	equal(t, "ended", n, 2)
+	wantErr(t, h.reads("ada"), api.ErrForbidden)
+	equal(t, "entry", h.log.has("access.end t-acme/prod ok"), true)
+	n, err = h.EndGlass(bg, "restored")
+	must(t, err)
+	equal(t, "twice", n, 0)
+}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
-	"holdfast/app/api"
 	"holdfast/data"
 )
 
@@ -56,17 +55,19 @@ func (s *Service) endGrants(ctx context.Context, tenant string) (n int, err erro
 // endOwner ends the grants of one person on a tenant that is gone: nobody has to
 // be left who owns it.
 func (s *Service) endOwner(ctx context.Context, tenant, person string) error {
-	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+	err := s.ending(ctx, func(tx *sqlx.Tx) ([]holding, error) {
 		_, err := tx.ExecContext(ctx, `UPDATE grants SET revoked = ?, revoked_by = ? WHERE person = ? AND scope = ? AND revoked = 0`,
 			millis(s.now()), data.ActorFrom(ctx).String(), person, tenant)
 		if err == nil {
 			_, err = tx.ExecContext(ctx, `DELETE FROM memberships WHERE person = ? AND tenant = ?`, person, tenant)
 		}
-		return err
+		if err != nil {
+			return nil, err
+		}
+		return []holding{{person, tenant}}, s.owe(ctx, tx, "", "member.remove", person, map[string]string{"scope": tenant})
 	})
-	s.grants.forget()
 	if err != nil {
 		return fmt.Errorf("end grants: %w", err)
 	}
-	return s.record(ctx, "member.remove", person, api.OK, map[string]string{"scope": tenant})
+	return nil
 }

@@ -47,6 +47,9 @@ type Federation interface {
 	StepUps(ctx context.Context, person string) ([]StepUpProvider, error)
 	// Admits says whether there is a provider through which a person can come to a tenant.
 	Admits(ctx context.Context, person, tenant string) (bool, error)
+	// Covers says whether a tenant's own provider is good for a scope: it is that tenant, or
+	// a copy of it.
+	Covers(tenant, scope string) bool
 	// NamesRole says whether a provider of a tenant gives a role to new accounts.
 	NamesRole(ctx context.Context, tenant, role string) (bool, error)
 }
@@ -64,6 +67,7 @@ func (alone) Only(string) bool                                          { return
 func (alone) Linked(context.Context, string) (bool, error)              { return false, nil }
 func (alone) StepUps(context.Context, string) ([]StepUpProvider, error) { return nil, nil }
 func (alone) Admits(context.Context, string, string) (bool, error)      { return false, nil }
+func (alone) Covers(tenant, scope string) bool                          { return tenant == scope }
 func (alone) NamesRole(context.Context, string, string) (bool, error)   { return false, nil }
 
 // Federated is what an identity provider vouches for.

@@ -10,7 +10,7 @@ import (
 )
 
 // A tenant's admins can have their provider say anything. What came in through it is
-// good for who has roles in that tenant alone, at every request and not only when it
+// good for who has roles in that tenant, or its copies, alone, at every request and not only when it
 // began, and changes nothing of how the person signs in elsewhere, now or later.
 
 // tenantOf is the tenant of a provider's scope, "" for the appliance's.
@@ -40,7 +40,7 @@ func (s *Service) outgrown(ctx context.Context, session Session) (bool, error) {
 		return false, err
 	}
 	for _, scope := range st.scopes(s.now()) {
-		if scope != tenant {
+		if !s.config.Federation.Covers(tenant, scope) {
 			return true, nil
 		}
 	}
@@ -99,7 +99,7 @@ func (s *Service) unlessDemanded(h handler) handler {
 // person may have no other way in.
 func (s *Service) joinable(r *http.Request, scope string) error {
 	tenant, err := s.TenantOfSession(r)
-	if err == nil && tenant != "" && tenant != scope {
+	if err == nil && tenant != "" && !s.config.Federation.Covers(tenant, scope) {
 		err = api.Errorf(http.StatusConflict, "roles-elsewhere", "You came in through a tenant's own identity provider, which cannot sign in people with roles elsewhere: with this one you could not come in any more. Sign in another way first, then open the link again; or have another address invited.")
 	}
 	return err

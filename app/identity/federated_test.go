@@ -22,12 +22,17 @@ type union struct {
 	only   map[string]bool
 	linked bool
 	ways   []StepUpProvider
-	nobody bool   // may be signed in through a provider
-	named  string // a role that a provider gives
+	nobody bool              // may be signed in through a provider
+	named  string            // a role that a provider gives
+	copies map[string]string // of which tenant; set before it is used
 }
 
 func (u *union) Only(scope string) bool { u.mu.Lock(); defer u.mu.Unlock(); return u.only[scope] }
 func (u *union) want(scope string)      { u.mu.Lock(); defer u.mu.Unlock(); u.only[scope] = true }
+
+func (u *union) Covers(tenant, scope string) bool {
+	return tenant == scope || u.copies[scope] == tenant
+}
 
 func (u *union) Admits(context.Context, string, string) (bool, error) {
 	u.mu.Lock()

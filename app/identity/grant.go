@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -59,7 +60,7 @@ func (s *Service) Grant(ctx context.Context, g Grant) (Grant, error) {
 		g.From = now
 	}
 	g.ID = system.NewID()
-	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+	err := s.noted(ctx, func(tx *sqlx.Tx) error {
 		if _, err := s.effectOfAny(ctx, tx, g.Scope, g.Role, g.Glass); err != nil {
 			return err
 		}
@@ -67,16 +68,14 @@ func (s *Service) Grant(ctx context.Context, g Grant) (Grant, error) {
 			return err
 		}
 		return insertGrant(ctx, tx, g, now)
-	})
-	s.grants.forget()
+	}, func(ctx context.Context) error { return s.recordGrant(ctx, "grant.create", g) })
 	if err != nil {
 		return g, fmt.Errorf("grant: %w", err)
 	}
-	return g, s.orUndo(ctx, s.recordGrant(ctx, "grant.create", g), `DELETE FROM grants WHERE id = ?`, g.ID)
+	return g, nil
 }
 
-// recordGrant enters a grant's beginning or end into the appliance's log, and into
-// the tenant's own.
+// recordGrant enters a grant's beginning or change into the appliance's log.
 func (s *Service) recordGrant(ctx context.Context, action string, g Grant) error {
 	return s.record(ctx, action, g.Person, api.OK, g.detail())
 }
@@ -101,24 +100,72 @@ func (s *Service) RevokeGrant(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("revoke grant: %w", err)
 	}
-	err = s.endingGrants(ctx, g.Scope, `id = ?`, id)
+	err = s.endingGrantsAnd(ctx, g.Scope, func(tx *sqlx.Tx) error {
+		return s.owe(ctx, tx, "", "grant.revoke", g.Person, g.detail())
+	}, `id = ?`, id)
 	if err != nil {
 		return fmt.Errorf("revoke grant: %w", err)
 	}
-	return s.recordGrant(ctx, "grant.revoke", g)
+	return nil
 }
 
 // endingGrants ends those of a scope that match, and keeps its last owner.
 // data.ErrNotFound when there are none.
 func (s *Service) endingGrants(ctx context.Context, scope, where string, args ...any) error {
-	defer s.grants.forget()
-	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		return s.keepingOwner(ctx, tx, scope, func() error {
-			done, err := tx.ExecContext(ctx, `UPDATE grants SET revoked = ?, revoked_by = ? WHERE revoked = 0 AND `+where,
-				append([]any{millis(s.now()), data.ActorFrom(ctx).String()}, args...)...)
-			return changedOne(done, err)
+	return s.endingGrantsAnd(ctx, scope, func(*sqlx.Tx) error { return nil }, where, args...)
+}
+
+// endingGrantsAnd is endingGrants, and does what belongs to it in the same transaction.
+// With the grants end the access that they were given by, what the persons have open in
+// the tenant, and the requests that they could not make any more.
+func (s *Service) endingGrantsAnd(ctx context.Context, scope string, and func(*sqlx.Tx) error, where string, args ...any) error {
+	return s.ending(ctx, func(tx *sqlx.Tx) (over []holding, err error) {
+		err = s.keepingOwner(ctx, tx, scope, func() error {
+			over, err = s.endGrantsWhere(ctx, tx, where, args...)
+			return err
 		})
+		if err == nil {
+			err = and(tx)
+		}
+		for _, h := range over {
+			lost, e := s.closeLost(ctx, tx, h)
+			over, err = append(over, lost...), errors.Join(err, e)
+		}
+		return over, err
 	})
+}
+
+func (s *Service) endGrantsWhere(ctx context.Context, tx *sqlx.Tx, where string, args ...any) (over []holding, err error) {
+	var rows []grantRow
+	err = tx.SelectContext(ctx, &rows, `SELECT `+grantColumns+` FROM grants WHERE revoked = 0 AND `+where, args...)
+	if err == nil && len(rows) == 0 {
+		err = data.ErrNotFound
+	}
+	for _, r := range rows {
+		_, e := tx.ExecContext(ctx, `UPDATE grants SET revoked = ?, revoked_by = ? WHERE id = ?`, millis(s.now()), data.ActorFrom(ctx).String(), r.ID)
+		err = errors.Join(err, e)
+		if r.Request != "" {
+			_, e = s.closeWhere(ctx, tx, "the role was ended", `id = ? AND state = 'approved'`, r.Request)
+			err = errors.Join(err, e)
+		}
+		if h := (holding{r.Person, r.Scope}); !slices.Contains(over, h) {
+			over = append(over, h)
+		}
+	}
+	return over, err
+}
+
+// closeLost ends what somebody asked for by a role that ended or changed: as an operator,
+// or in a tenant that they do not see any more.
+func (s *Service) closeLost(ctx context.Context, tx *sqlx.Tx, h holding) ([]holding, error) {
+	if h.scope == Appliance {
+		return s.closeWhere(ctx, tx, "the role with which it was asked for ended or changed", withNothingOfTheirOwn, h.holder)
+	}
+	sees, err := s.stillSees(ctx, tx, requestRow{Requester: h.holder, Tenant: h.scope})
+	if err != nil || sees || h.holder == hostHolder {
+		return nil, err
+	}
+	return s.closeWhere(ctx, tx, "the role with which it was asked for ended", `requester = ? AND tenant = ?`, h.holder, h.scope)
 }
 
 // keepingOwner runs a change and takes it back if the scope had an owner before

@@ -2,7 +2,6 @@ package identity
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/jmoiron/sqlx"
@@ -16,10 +15,9 @@ import (
 func (s *Service) replace(ctx context.Context, g Grant) (Grant, error) {
 	now := s.now()
 	g.ID, g.From = system.NewID(), now
-	var ended []string
-	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		return s.keepingOwner(ctx, tx, g.Scope, func() (err error) {
-			if ended, err = s.endFor(ctx, tx, g); err != nil {
+	err := s.ending(ctx, func(tx *sqlx.Tx) (over []holding, err error) {
+		err = s.keepingOwner(ctx, tx, g.Scope, func() error {
+			if err := s.endFor(ctx, tx, g); err != nil {
 				return err
 			}
 			if err := notOwnerAndDenied(ctx, tx, s, g); err != nil {
@@ -27,39 +25,22 @@ func (s *Service) replace(ctx context.Context, g Grant) (Grant, error) {
 			}
 			return insertGrant(ctx, tx, g, now)
 		})
+		if err != nil {
+			return nil, err
+		}
+		if over, err = s.closeLost(ctx, tx, holding{g.Person, g.Scope}); err != nil {
+			return nil, err
+		}
+		return append(over, holding{g.Person, g.Scope}), s.recordGrant(ctx, "grant.change", g)
 	})
-	s.grants.forget()
 	if err != nil {
 		return g, fmt.Errorf("change role: %w", err)
-	}
-	s.disconnect(g.Person, g.Scope)
-	if err := s.recordGrant(ctx, "grant.change", g); err != nil {
-		return g, errors.Join(err, s.undoReplace(context.WithoutCancel(ctx), g.ID, ended))
 	}
 	return g, nil
 }
 
-func (s *Service) endFor(ctx context.Context, tx *sqlx.Tx, g Grant) (ids []string, err error) {
-	err = tx.SelectContext(ctx, &ids, `SELECT id FROM grants WHERE person = ? AND scope = ? AND revoked = 0 AND request = ''`, g.Person, g.Scope)
-	if err == nil && len(ids) == 0 {
-		err = data.ErrNotFound
-	}
-	for _, id := range ids {
-		_, e := tx.ExecContext(ctx, `UPDATE grants SET revoked = ?, revoked_by = ? WHERE id = ?`,
-			millis(s.now()), data.ActorFrom(ctx).String(), id)
-		err = errors.Join(err, e)
-	}
-	return ids, err
-}
-
-func (s *Service) undoReplace(ctx context.Context, made string, ended []string) error {
-	defer s.grants.forget()
-	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		_, err := tx.ExecContext(ctx, `DELETE FROM grants WHERE id = ?`, made)
-		for _, id := range ended {
-			_, e := tx.ExecContext(ctx, `UPDATE grants SET revoked = 0, revoked_by = '' WHERE id = ?`, id)
-			err = errors.Join(err, e)
-		}
-		return err
-	})
+func (s *Service) endFor(ctx context.Context, tx *sqlx.Tx, g Grant) error {
+	done, err := tx.ExecContext(ctx, `UPDATE grants SET revoked = ?, revoked_by = ? WHERE person = ? AND scope = ? AND revoked = 0 AND request = ''`,
+		millis(s.now()), data.ActorFrom(ctx).String(), g.Person, g.Scope)
+	return changedOne(done, err)
 }

@@ -44,9 +44,9 @@ type Config struct {
 	Collections Collections      // required
 	Clock       func() time.Time // nil: time.Now
 	Logger      *slog.Logger     // nil: discarded
-	// Revoked is told of each key that was revoked, to end what the key has open;
-	// may be nil.
-	Revoked func(store data.StoreID, key data.Actor)
+	// Revoked is told of each key that was revoked, and of each person who lost something
+	// in a store, to end what they have open there; may be nil.
+	Revoked func(store data.StoreID, actor data.Actor)
 	// Warrant returns a context in which a store gives its records to the warrant's
 	// actor; nil: they are asked for elsewhere.
 	Warrant func(context.Context, Warrant) context.Context
@@ -77,6 +77,7 @@ type Service struct {
 	origins  *signin.Backoff
 	asked    *signin.Backoff
 	setup    sync.Mutex   // one setup at a time
+	paying   sync.Mutex   // one at a time gives the log what it is owed
 	warned   atomic.Int64 // when keys were last looked through for warnings, in milliseconds
 
 	accountPolicies atomic.Pointer[map[string]AccountPolicy]
@@ -109,7 +110,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	for _, m := range []struct {
 		room  string
 		steps []system.Migration
-	}{{"identity-sign-in", signInMigrations}, {"access", accessMigrations}, {"access-requests", requestMigrations}, {"identity-keys", keyMigrations}, {"links", linkMigrations}, {"accounts", accountMigrations}, {"recoveries", recoveryMigrations}} {
+	}{{"identity-sign-in", signInMigrations}, {"access", accessMigrations}, {"access-requests", requestMigrations}, {"identity-keys", keyMigrations}, {"links", linkMigrations}, {"accounts", accountMigrations}, {"recoveries", recoveryMigrations}, {"owed", owedMigrations}} {
 		if err := c.DB.Migrate(ctx, m.room, m.steps); err != nil {
 			return nil, fmt.Errorf("new identity: %w", err)
 		}
@@ -135,7 +136,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 	s.asked.Sweep()
 	s.sessions.sweep()
 	s.pending.sweep()
-	return errors.Join(s.endAccess(ctx), s.sweepPasswords(ctx), s.saveLastUsed(ctx), s.sweepKeys(ctx), s.dropSetupLinks(ctx), s.dropSignIns(ctx), s.dropLinks(ctx))
+	return errors.Join(s.endAccess(ctx), s.pay(ctx), s.sweepPasswords(ctx), s.saveLastUsed(ctx), s.sweepKeys(ctx), s.dropSetupLinks(ctx), s.dropSignIns(ctx), s.dropLinks(ctx))
 }
 
 // Close ends what is done after the answer, and stores what Sweep would.

@@ -208,13 +208,12 @@ func (s *Service) newAccount(ctx context.Context, n NewPerson) (string, error) {
 		return "", err
 	}
 	id := system.NewID()
-	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		return insertPerson(ctx, tx, id, n, hash, millis(s.now()))
-	})
+	err = s.noted(ctx, func(tx *sqlx.Tx) error { return insertPerson(ctx, tx, id, n, hash, millis(s.now())) },
+		func(ctx context.Context) error { return s.record(ctx, "person.create", id, api.OK, nil) })
 	if err != nil {
 		return "", fmt.Errorf("make account: %w", err)
 	}
-	return id, s.orUndo(ctx, s.record(ctx, "person.create", id, api.OK, nil), `DELETE FROM persons WHERE id = ?`, id)
+	return id, nil
 }
 
 func (s *Service) serveRemoveMember(w http.ResponseWriter, r *http.Request) error {
@@ -235,18 +234,16 @@ func (s *Service) serveRemoveMember(w http.ResponseWriter, r *http.Request) erro
 // RemoveMember ends a person's grants on a tenant, and the membership.
 // data.ErrNotFound when there are none, a 409 for the last owner.
 func (s *Service) RemoveMember(ctx context.Context, tenant, person string) error {
-	if err := s.endingGrants(ctx, tenant, `person = ? AND scope = ?`, person, tenant); err != nil {
-		return fmt.Errorf("remove member: %w", err)
-	}
-	s.disconnect(person, tenant)
-	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		_, err := tx.ExecContext(ctx, `DELETE FROM memberships WHERE person = ? AND tenant = ?`, person, tenant)
-		return err
-	})
+	err := s.endingGrantsAnd(ctx, tenant, func(tx *sqlx.Tx) error {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM memberships WHERE person = ? AND tenant = ?`, person, tenant); err != nil {
+			return err
+		}
+		return s.owe(ctx, tx, "", "member.remove", person, map[string]string{"scope": tenant})
+	}, `person = ? AND scope = ?`, person, tenant)
 	if err != nil {
 		return fmt.Errorf("remove member: %w", err)
 	}
-	return s.record(ctx, "member.remove", person, api.OK, map[string]string{"scope": tenant})
+	return nil
 }
 
 func (s *Service) serveRoleChange(w http.ResponseWriter, r *http.Request) error {

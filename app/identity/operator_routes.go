@@ -61,9 +61,6 @@ func (s *Service) CreateOperator(ctx context.Context, n NewOperator) (Operator, 
 	if err != nil {
 		return Operator{}, err
 	}
-	if err := s.recordOperator(ctx, "operator.create", p.ID, n.Role); err != nil {
-		return Operator{}, err
-	}
 	return s.operator(ctx, p.ID)
 }
 
@@ -108,14 +105,10 @@ func (s *Service) serveOperatorRole(w http.ResponseWriter, r *http.Request) erro
 
 func (s *Service) serveEndOperator(w http.ResponseWriter, r *http.Request) error {
 	ctx, person := r.Context(), r.PathValue("id")
-	if err := s.endingGrants(ctx, Appliance, `person = ? AND scope = ?`, person, Appliance); err != nil {
+	err := s.endingGrantsAnd(ctx, Appliance, func(tx *sqlx.Tx) error { return s.owe(ctx, tx, "", "operator.end", person, nil) },
+		`person = ? AND scope = ?`, person, Appliance)
+	if err != nil {
 		return fmt.Errorf("end operator: %w", err)
-	}
-	if err := s.endRequestsOf(ctx, person); err != nil {
-		return fmt.Errorf("end operator: %w", err)
-	}
-	if err := s.record(ctx, "operator.end", person, api.OK, nil); err != nil {
-		return err
 	}
 	return api.NoContent(w)
 }

@@ -78,7 +78,7 @@ func dropGrants(ctx context.Context, tx *sqlx.Tx, tenant string) error {
 func (s *Service) Inherit(ctx context.Context, from, to string) error {
 	now := millis(s.now())
 	var copied int64
-	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+	err := s.noted(ctx, func(tx *sqlx.Tx) error {
 		if err := dropGrants(ctx, tx, to); err != nil {
 			return err
 		}
@@ -91,15 +91,16 @@ func (s *Service) Inherit(ctx context.Context, from, to string) error {
 			return err
 		}
 		return copyRules(ctx, tx, from, to)
+	}, func(ctx context.Context) error {
+		return s.record(ctx, "grant.inherit", to, api.OK, map[string]string{"from": from, "grants": fmt.Sprint(copied)})
 	})
-	s.grants.forget()
 	if err == nil {
 		err = s.loadRules(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("give a copy its people: %w", err)
 	}
-	return s.record(ctx, "grant.inherit", to, api.OK, map[string]string{"from": from, "grants": fmt.Sprint(copied)})
+	return nil
 }
 
 func copyGrants(ctx context.Context, tx *sqlx.Tx, from, to string, now int64) (int64, error) {
@@ -132,7 +133,7 @@ func (s *Service) OwnTheOwnerless(ctx context.Context, tenants func(context.Cont
 		return err
 	}
 	given := 0
-	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+	return s.noted(ctx, func(tx *sqlx.Tx) error {
 		for _, t := range all {
 			n, err := s.ownOwnerless(ctx, tx, t)
 			if err != nil {
@@ -142,20 +143,19 @@ func (s *Service) OwnTheOwnerless(ctx context.Context, tenants func(context.Cont
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO access_marks (name, at) VALUES ('owners', ?)`, millis(s.now()))
 		return err
+	}, func(ctx context.Context) error {
+		if given == 0 {
+			return nil
+		}
+		return s.record(ctx, "grant.create", hostHolder, api.OK, map[string]string{"role": Owner, "tenants": fmt.Sprint(given), "why": ownerlessWhy})
 	})
-	s.grants.forget()
-	if err != nil || given == 0 {
-		return err
-	}
-	return s.record(ctx, "grant.create", hostHolder, api.OK, map[string]string{
-		"role": Owner, "tenants": fmt.Sprint(given), "why": ownerlessWhy})
 }
 
 const ownerlessWhy = "nobody owned the tenant when roles of the appliance stopped reaching records"
 
 func (s *Service) ownOwnerless(ctx context.Context, tx *sqlx.Tx, tenant string) (int, error) {
 	n, err := owners(ctx, tx, tenant, s.now())
-	if err != nil || n.Open > 0 {
+	if err != nil || n.All > 0 {
 		return 0, err
 	}
 	now := s.now()
@@ -164,8 +164,7 @@ func (s *Service) ownOwnerless(ctx context.Context, tx *sqlx.Tx, tenant string) 
 }
 
 // copyRules gives a copy the rules of signing in that its source has: the records are
-// the same. Single sign-on only is not among them: the source's providers do not let
-// people into the copy.
+// the same. Single sign-on only goes along, too: see Federation.Copy.
 func copyRules(ctx context.Context, tx *sqlx.Tx, from, to string) (err error) {
 	for _, table := range []string{"sign_in_policies", "account_policies"} {
 		_, e := tx.ExecContext(ctx, `INSERT OR REPLACE INTO `+table+` (scope, policy, updated, updated_by)

@@ -66,18 +66,25 @@ func (s *Service) serveUnlock(w http.ResponseWriter, r *http.Request) error {
 	return api.NoContent(w)
 }
 
+// setState locks or unlocks an account. With the lock ends all that its person asked for
+// or was let into, and what they have open.
 func (s *Service) setState(ctx context.Context, action, person, state string) error {
-	if err := s.record(ctx, action, person, api.OK, nil); err != nil {
-		return err
-	}
-	if err := s.tellTenants(ctx, person, action, nil); err != nil {
-		return err
-	}
-	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+	err := s.ending(ctx, func(tx *sqlx.Tx) (over []holding, err error) {
 		done, err := tx.ExecContext(ctx, `UPDATE persons SET state = ?, updated = ? WHERE id = ?`, state, millis(s.now()), person)
-		return changedOne(done, err)
+		if err := changedOne(done, err); err != nil {
+			return nil, err
+		}
+		if state != active {
+			over, err = s.shutOut(ctx, tx, person, "the account was locked")
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := s.record(ctx, action, person, api.OK, nil); err != nil {
+			return nil, err
+		}
+		return over, s.tellTenants(ctx, person, action, nil)
 	})
-	s.grants.forget()
 	if err != nil {
 		return fmt.Errorf("%s: %w", action, err)
 	}

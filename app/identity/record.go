@@ -40,6 +40,21 @@ func (s *Service) orUndo(ctx context.Context, err error, undo string, args ...an
 	return errors.Join(err, undone)
 }
 
+// noted makes a change and enters it into the log before it is committed: what cannot be
+// recorded does not happen, and nothing that happened is missing from the log, wherever
+// the process ends. Between the two, the log tells of what did not come to be, which lets
+// nobody in. note must not write to the database.
+func (s *Service) noted(ctx context.Context, change func(*sqlx.Tx) error, note func(context.Context) error) error {
+	ctx = context.WithoutCancel(ctx) // who hangs up now must not leave an entry alone
+	defer s.grants.forget()
+	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+		if err := change(tx); err != nil {
+			return err
+		}
+		return note(ctx)
+	})
+}
+
 // changedOne gives data.ErrNotFound when a statement changed no row.
 func changedOne(done sql.Result, err error) error {
 	if err != nil {

@@ -17,6 +17,10 @@ import (
 // tenant's records, where the tenant had no other owner who could say that it is right.
 const RecoveredFor = 24 * time.Hour
 
+// RecoveredAlone is how long it waits where all other owners are locked out: who locks
+// them first gains no day by it, and a tenant whose other owners left is not lost.
+const RecoveredAlone = 14 * 24 * time.Hour
+
 // recoveryMigrations come after migrations, whose persons they refer to.
 var recoveryMigrations = []system.Migration{{Name: "recoveries", SQL: `
 CREATE TABLE recoveries (
@@ -57,27 +61,29 @@ const unconfirmed = `SELECT 1 FROM recoveries r WHERE r.person = g.person
 	AND NOT EXISTS (SELECT 1 FROM recoveries_confirmed c WHERE c.person = g.person AND c.tenant = g.scope)`
 
 // readHolds finds the tenants where a person's permissions on records rest, and until
-// when: the zero time where another owner was there before, who is to confirm. What was
-// given after the recovery was given to who has the account now.
+// when: the zero time where another owner was there before, who is to confirm. One who is
+// locked out cannot, but may be let in again. What was given after the recovery was given
+// to who has the account now.
 func (s *Service) readHolds(ctx context.Context, tx *sqlx.Tx, person string) (map[string]time.Time, error) {
 	var rows []struct {
 		Scope  string `db:"scope"`
 		At     int64  `db:"at"`
-		Others bool   `db:"others"`
+		Others int    `db:"others"` // owners: 0 none, 1 locked out, 2 who may sign in
 	}
-	err := tx.SelectContext(ctx, &rows, `SELECT DISTINCT h.scope, r.at, EXISTS (
-			SELECT 1 FROM grants g LEFT JOIN persons p ON p.id = g.person
+	err := tx.SelectContext(ctx, &rows, `SELECT DISTINCT h.scope, r.at, (
+			SELECT coalesce(max(CASE WHEN g.person = ? OR p.state = ? THEN 2 WHEN p.state = ? THEN 1 ELSE 0 END), 0)
+			FROM grants g LEFT JOIN persons p ON p.id = g.person
 			WHERE g.scope = h.scope AND g.person <> h.person AND g.role = ? AND g.revoked = 0 AND g.valid_until = 0
-			AND g.created <= r.at AND (g.person = ? OR p.state = ?) AND NOT EXISTS (`+unconfirmed+`)) AS others
+			AND g.created <= r.at AND NOT EXISTS (`+unconfirmed+`)) AS others
 		FROM grants h JOIN recoveries r ON r.person = h.person
 		WHERE h.person = ? AND h.revoked = 0 AND h.scope <> ? AND h.created <= r.at
 		AND NOT EXISTS (SELECT 1 FROM recoveries_confirmed c WHERE c.person = h.person AND c.tenant = h.scope)`,
-		Owner, hostHolder, active, person, Appliance)
+		hostHolder, active, locked, Owner, person, Appliance)
 	holds := map[string]time.Time{}
 	for _, r := range rows {
 		holds[r.Scope] = time.Time{}
-		if !r.Others {
-			holds[r.Scope] = fromMillis(r.At).Add(RecoveredFor)
+		if r.Others < 2 {
+			holds[r.Scope] = fromMillis(r.At).Add([]time.Duration{RecoveredFor, RecoveredAlone}[r.Others])
 		}
 	}
 	return holds, err

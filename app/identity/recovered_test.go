@@ -2,6 +2,7 @@ package identity
 
 import (
 	"testing"
+	"time"
 
 	"holdfast/app/api"
 	"holdfast/data"
@@ -113,4 +114,22 @@ func TestACopyHasItsSourcesRules(t *testing.T) {
 	must(t, h.setPolicy(bg, acme.Tenant, SignInPolicy{Required: true}))
 	must(t, h.Inherit(bg, acme.Tenant, "t-copy"))
 	equal(t, "second factor", (*h.policies.Load())["t-copy"].Required, true)
+}
+
+// TestLockingTheOtherOwnersGainsNothing: an operator who locks them first waits two weeks,
+// not a day; and one who is let in again has to confirm, as ever.
+func TestLockingTheOtherOwnersGainsNothing(t *testing.T) {
+	h := newHouse(t)
+	h.owner("ada@example.com")
+	tina, tom := h.member("tina@example.com", acme.Tenant), h.member("tom@example.com", acme.Tenant)
+	op := h.browser().signIn("ada@example.com")
+	op.want(204, "POST", "/api/v1/people/"+tom.ID+"/lock", "")
+	h.resetBy(op, tina.ID)
+	h.clock.add(RecoveredAlone - time.Second)
+	equal(t, "before", h.may(tina.ID, api.DataRead), false)
+	must(t, h.setState(bg, "person.unlock", tom.ID, active))
+	h.clock.add(time.Second)
+	equal(t, "another can confirm", h.may(tina.ID, api.DataRead), false)
+	must(t, h.setState(bg, "person.lock", tom.ID, locked))
+	equal(t, "nobody can", h.may(tina.ID, api.DataRead), true)
 }

@@ -94,19 +94,21 @@ const stateDisabled = "disabled"
 // DisablePerson closes an account: its sessions end, and nobody signs in with it
 // until somebody unlocks it. A 409 for the last owner of something.
 func (s *Service) DisablePerson(ctx context.Context, person, why string) error {
-	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		return s.keepingOwners(ctx, tx, person, func() error {
+	err := s.ending(ctx, func(tx *sqlx.Tx) (over []holding, err error) {
+		err = s.keepingOwners(ctx, tx, person, func() error {
 			done, err := tx.ExecContext(ctx, `UPDATE persons SET state = ? WHERE id = ? AND state = ?`, stateDisabled, person, active)
 			return changedOne(done, err)
 		})
+		if err != nil {
+			return nil, err
+		}
+		if over, err = s.shutOut(ctx, tx, person, "the account was disabled"); err != nil {
+			return nil, err
+		}
+		return over, s.record(ctx, "person.disable", person, api.OK, map[string]string{"why": why})
 	})
-	s.grants.forget()
 	if err != nil {
 		return fmt.Errorf("disable account: %w", err)
-	}
-	err = s.record(ctx, "person.disable", person, api.OK, map[string]string{"why": why})
-	if err != nil {
-		return s.orUndo(ctx, err, `UPDATE persons SET state = ? WHERE id = ? AND state = ?`, active, person, stateDisabled)
 	}
 	return s.EndSessions(ctx, person)
 }

@@ -118,11 +118,13 @@ func (s *Service) CreateRole(ctx context.Context, tenant string, n RoleRequest) 
 	if err := s.mayKeep(ctx, tenant, append([]api.Permission{api.RoleManage}, n.Allow...)); err != nil {
 		return Role{}, err
 	}
-	if err := s.insertRole(ctx, tenant, n); err != nil {
+	made := Role{Name: n.Name, Where: api.OnTenant, About: n.About, Allow: n.Allow, Deny: n.Deny, Custom: true}
+	err := s.noted(ctx, func(tx *sqlx.Tx) error { return s.insertRole(ctx, tx, tenant, n) },
+		func(ctx context.Context) error { return s.recordRole(ctx, "role.create", tenant, made) })
+	if err != nil {
 		return Role{}, fmt.Errorf("create role: %w", err)
 	}
-	made := Role{Name: n.Name, Where: api.OnTenant, About: n.About, Allow: n.Allow, Deny: n.Deny, Custom: true}
-	return made, s.orUndo(ctx, s.recordRole(ctx, "role.create", tenant, made), `DELETE FROM roles WHERE tenant = ? AND name = ?`, tenant, n.Name)
+	return made, nil
 }
 
 func (s *Service) recordRole(ctx context.Context, action, tenant string, r Role) error {
@@ -135,27 +137,25 @@ func (s *Service) recordTenant(ctx context.Context, tenant, action, target strin
 	return s.recordIn(ctx, data.StoreID{Tenant: tenant, Environment: data.Prod}.String(), action, target, api.OK, detail)
 }
 
-func (s *Service) insertRole(ctx context.Context, tenant string, n RoleRequest) error {
+func (s *Service) insertRole(ctx context.Context, tx *sqlx.Tx, tenant string, n RoleRequest) error {
 	now := millis(s.now())
-	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		var count int
-		if err := tx.GetContext(ctx, &count, `SELECT count(*) FROM roles WHERE tenant = ?`, tenant); err != nil {
-			return err
-		}
-		if count >= maxRoles {
-			return api.Errorf(http.StatusConflict, "too-many", "A tenant has at most %d roles of its own.", maxRoles)
-		}
-		if _, err := customRole(ctx, tx, tenant, n.Name); err == nil {
-			return api.Errorf(http.StatusConflict, "exists", "There is a role %q already.", n.Name).Because(data.ErrExists)
-		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO roles (tenant, name, about, allow, deny, created, created_by, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-			tenant, n.Name, n.About, permissionsJSON(n.Allow), permissionsJSON(n.Deny), now, data.ActorFrom(ctx).String(), now)
+	var count int
+	if err := tx.GetContext(ctx, &count, `SELECT count(*) FROM roles WHERE tenant = ?`, tenant); err != nil {
 		return err
-	})
+	}
+	if count >= maxRoles {
+		return api.Errorf(http.StatusConflict, "too-many", "A tenant has at most %d roles of its own.", maxRoles)
+	}
+	if _, err := customRole(ctx, tx, tenant, n.Name); err == nil {
+		return api.Errorf(http.StatusConflict, "exists", "There is a role %q already.", n.Name).Because(data.ErrExists)
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO roles (tenant, name, about, allow, deny, created, created_by, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		tenant, n.Name, n.About, permissionsJSON(n.Allow), permissionsJSON(n.Deny), now, data.ActorFrom(ctx).String(), now)
+	return err
 }
 
-// ChangeRole replaces what a role says. Who changes it must hold what it allowed and
-// what it shall allow.
+// ChangeRole replaces what a role says. Who changes it must hold what it allowed, what it
+// shall allow, and what it shall not deny any more.
 func (s *Service) ChangeRole(ctx context.Context, tenant, name string, n RoleRequest) (Role, error) {
 	if n.Name != "" && n.Name != name {
 		return Role{}, api.InvalidField("name", "cannot be changed")
@@ -167,18 +167,37 @@ func (s *Service) ChangeRole(ctx context.Context, tenant, name string, n RoleReq
 	if err != nil {
 		return Role{}, err
 	}
-	if err := s.mayKeep(ctx, tenant, slices.Concat([]api.Permission{api.RoleManage}, before.Allow, n.Allow)); err != nil {
+	// what was denied and is not any more comes back to who has it by another role
+	lifted := slices.DeleteFunc(slices.Clone(before.Deny), func(p api.Permission) bool { return slices.Contains(n.Deny, p) })
+	if err := s.mayKeep(ctx, tenant, slices.Concat([]api.Permission{api.RoleManage}, before.Allow, n.Allow, lifted)); err != nil {
 		return Role{}, err
 	}
 	after := before
 	after.About, after.Allow, after.Deny = n.About, n.Allow, n.Deny
-	if err := s.storeRole(ctx, tenant, after); err != nil {
+	err = s.ending(ctx, func(tx *sqlx.Tx) ([]holding, error) {
+		if err := s.storeRole(ctx, tx, tenant, after); err != nil {
+			return nil, err
+		}
+		over, err := holdersOf(ctx, tx, tenant, name)
+		if err != nil {
+			return nil, err
+		}
+		return over, s.recordRole(ctx, "role.change", tenant, after)
+	})
+	if err != nil {
 		return Role{}, fmt.Errorf("change role: %w", err)
 	}
-	if err := s.recordRole(ctx, "role.change", tenant, after); err != nil {
-		return Role{}, errors.Join(err, s.storeRole(context.WithoutCancel(ctx), tenant, before))
-	}
 	return after, nil
+}
+
+// holdersOf are those who have a role of a tenant.
+func holdersOf(ctx context.Context, tx *sqlx.Tx, tenant, role string) (over []holding, err error) {
+	var persons []string
+	err = tx.SelectContext(ctx, &persons, `SELECT DISTINCT person FROM grants WHERE scope = ? AND role = ? AND revoked = 0`, tenant, role)
+	for _, person := range persons {
+		over = append(over, holding{person, tenant})
+	}
+	return over, err
 }
 
 func (s *Service) roleOf(ctx context.Context, tenant, name string) (r Role, err error) {
@@ -191,23 +210,20 @@ func (s *Service) roleOf(ctx context.Context, tenant, name string) (r Role, err 
 
 // storeRole writes a role anew. A denial does not come over an owner by way of a role
 // that the owner has.
-func (s *Service) storeRole(ctx context.Context, tenant string, r Role) error {
-	defer s.grants.forget()
-	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		if len(r.Deny) > 0 {
-			var owned bool
-			if err := tx.GetContext(ctx, &owned, `SELECT EXISTS (SELECT 1 FROM grants a JOIN grants b ON a.person = b.person AND a.scope = b.scope
-				WHERE a.scope = ? AND a.role = ? AND b.role = ? AND a.revoked = 0 AND b.revoked = 0)`, tenant, r.Name, Owner); err != nil {
-				return err
-			}
-			if owned {
-				return api.InvalidField("deny", "an owner has this role, and owners cannot be denied anything")
-			}
+func (s *Service) storeRole(ctx context.Context, tx *sqlx.Tx, tenant string, r Role) error {
+	if len(r.Deny) > 0 {
+		var owned bool
+		if err := tx.GetContext(ctx, &owned, `SELECT EXISTS (SELECT 1 FROM grants a JOIN grants b ON a.person = b.person AND a.scope = b.scope
+			WHERE a.scope = ? AND a.role = ? AND b.role = ? AND a.revoked = 0 AND b.revoked = 0)`, tenant, r.Name, Owner); err != nil {
+			return err
 		}
-		_, err := tx.ExecContext(ctx, `UPDATE roles SET about = ?, allow = ?, deny = ?, changed = ? WHERE tenant = ? AND name = ?`,
-			r.About, permissionsJSON(r.Allow), permissionsJSON(r.Deny), millis(s.now()), tenant, r.Name)
-		return err
-	})
+		if owned {
+			return api.InvalidField("deny", "an owner has this role, and owners cannot be denied anything")
+		}
+	}
+	_, err := tx.ExecContext(ctx, `UPDATE roles SET about = ?, allow = ?, deny = ?, changed = ? WHERE tenant = ? AND name = ?`,
+		r.About, permissionsJSON(r.Allow), permissionsJSON(r.Deny), millis(s.now()), tenant, r.Name)
+	return err
 }
 
 // DeleteRole removes a role that nobody has any more.
@@ -222,7 +238,7 @@ func (s *Service) DeleteRole(ctx context.Context, tenant, name string) error {
 	if named, err := s.config.Federation.NamesRole(ctx, tenant, name); err != nil || named {
 		return orElse(err, api.Errorf(http.StatusConflict, "in-use", "An identity provider gives this role to new accounts. Have it give another one first."))
 	}
-	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+	err = s.noted(ctx, func(tx *sqlx.Tx) error {
 		var used int
 		if err := tx.GetContext(ctx, &used, `SELECT count(*) FROM grants WHERE scope = ? AND role = ? AND revoked = 0
 			AND (valid_until = 0 OR valid_until > ?)`, tenant, name, millis(s.now())); err != nil {
@@ -233,10 +249,9 @@ func (s *Service) DeleteRole(ctx context.Context, tenant, name string) error {
 		}
 		_, err := tx.ExecContext(ctx, `DELETE FROM roles WHERE tenant = ? AND name = ?`, tenant, name)
 		return err
-	})
-	s.grants.forget()
+	}, func(ctx context.Context) error { return s.recordRole(ctx, "role.delete", tenant, before) })
 	if err != nil {
 		return fmt.Errorf("delete role: %w", err)
 	}
-	return s.recordRole(ctx, "role.delete", tenant, before)
+	return nil
 }

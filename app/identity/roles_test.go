@@ -228,3 +228,28 @@ func TestRoleChangeThatCannotBeRecordedIsNone(t *testing.T) {
 	}
 	must(t, h.Authorize(bg, person(ids["developer"]), api.KeyManage, api.StoreScope(acme)))
 }
+
+// TestNobodyLiftsWhatIsDeniedThem: not by changing the role that denies it, nor by
+// deleting it, nor by giving it away.
+func TestNobodyLiftsWhatIsDeniedThem(t *testing.T) {
+	h := newGlassHouse(t)
+	h.owner.want(201, "POST", rolesPath, `{"name":"no-export","deny":["data.export"]}`)
+	h.gives("eve", "admin")
+	h.gives("eve", "no-export")
+	eve := h.browser().signIn("eve@example.com")
+	equal(t, "changed", codeOf(t, eve.want(403, "PUT", rolesPath+"/no-export", `{"deny":["data.erase"]}`)), "more-than-own")
+	equal(t, "about", eve.want(200, "PUT", rolesPath+"/no-export", `{"about":"no copies","deny":["data.export"]}`).Code, 200)
+	equal(t, "deleted", codeOf(t, eve.want(409, "DELETE", rolesPath+"/no-export", "")), "in-use")
+	equal(t, "another in its place", codeOf(t, eve.want(403, "PATCH", membersPath+"/"+h.ids["eve"], `{"role":"admin"}`)), "more-than-own")
+	eve.want(403, "DELETE", membersPath+"/"+h.ids["eve"], "")
+	list, err := h.GrantsOf(bg, h.ids["eve"])
+	must(t, err)
+	for _, g := range list {
+		if g.Scope == acme.Tenant {
+			equal(t, "ended "+g.Role, codeOf(t, eve.want(403, "DELETE", "/api/v1/tenants/acme/grants/"+g.ID, "")), "more-than-own")
+		}
+	}
+	equal(t, "still denied", h.may(h.ids["eve"], api.DataExport), false)
+	h.owner.want(200, "PUT", rolesPath+"/no-export", `{"deny":["data.erase"]}`)
+	equal(t, "lifted by the owner", h.may(h.ids["eve"], api.DataExport), true)
+}

@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"context"
 	"net/http"
 	"slices"
 
@@ -59,19 +58,10 @@ func (s *Service) serveSetup(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.origins.Forgive(address)
 	ctx := data.WithActor(r.Context(), data.Actor{Kind: data.Person, ID: p.ID})
-	if err := s.recordOperator(ctx, "setup", p.ID, Owner); err != nil {
-		return err
-	}
 	if err := s.signIn(w, r, p, BySetupLink); err != nil {
 		return err
 	}
 	return s.respondMe(w, r, http.StatusCreated, data.ActorFrom(ctx))
-}
-
-// recordOperator records a new operator, or takes the account back.
-func (s *Service) recordOperator(ctx context.Context, action, person, role string) error {
-	err := s.record(ctx, action, person, api.OK, map[string]string{"role": role, "scope": Appliance})
-	return s.orUndo(ctx, err, `DELETE FROM persons WHERE id = ?`, person)
 }
 
 func (s *Service) serveSignOut(w http.ResponseWriter, r *http.Request) error {

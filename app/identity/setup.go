@@ -86,6 +86,16 @@ func (s *Service) claim(ctx context.Context, token string, n NewPerson) (Person,
 	return s.addOperator(ctx, n, Grant{Role: Owner}, hash, token)
 }
 
+// operatorNoted enters a new operator into the log; who sets the appliance up is the
+// first to act.
+func (s *Service) operatorNoted(ctx context.Context, person, role, token string) error {
+	action := "operator.create"
+	if token != "" {
+		action, ctx = "setup", data.WithActor(ctx, data.Actor{Kind: data.Person, ID: person})
+	}
+	return s.record(ctx, action, person, api.OK, map[string]string{"role": role, "scope": Appliance})
+}
+
 // errSetupLink is one answer for used, old and invented links.
 func errSetupLink() error {
 	return api.Errorf(403, "setup-link", "This setup link is not valid any more. Restart the server for a new one.")
@@ -105,12 +115,12 @@ func (s *Service) setupLinkValid(ctx context.Context, token string) error {
 }
 
 // addOperator makes a person with a role on the appliance. With a token, it
-// uses that link up in the same transaction.
+// uses that link up in the same transaction. It is in the log before it is so.
 func (s *Service) addOperator(ctx context.Context, n NewPerson, grant Grant, hash, token string) (Person, error) {
 	p := Person{system.NewID(), n.Email, n.Name}
 	now := s.now()
 	grant.ID, grant.Person, grant.Scope, grant.From = system.NewID(), p.ID, Appliance, now
-	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+	err := s.noted(ctx, func(tx *sqlx.Tx) error {
 		if token != "" {
 			if err := useSetupLink(ctx, tx, token, now); err != nil {
 				return err
@@ -120,8 +130,7 @@ func (s *Service) addOperator(ctx context.Context, n NewPerson, grant Grant, has
 			return err
 		}
 		return insertGrant(ctx, tx, grant, now)
-	})
-	s.grants.forget()
+	}, func(ctx context.Context) error { return s.operatorNoted(ctx, p.ID, grant.Role, token) })
 	if err != nil {
 		return p, fmt.Errorf("add operator: %w", err)
 	}

@@ -75,7 +75,7 @@ func (s *Service) serveWays(w http.ResponseWriter, r *http.Request) error {
 	if slug := r.URL.Query().Get("tenant"); slug != "" {
 		id, err := s.config.Tenants.Store(r.Context(), slug, data.Prod)
 		if err == nil { // an unknown tenant has none
-			scopes = append(scopes, id.Tenant)
+			scopes = s.waysTo(id.Tenant)
 		}
 	}
 	rows, err := s.providers(r.Context(), scopes...)

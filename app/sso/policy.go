@@ -73,7 +73,7 @@ func (s *Service) setPolicy(r *http.Request, scope string, p Policy) error {
 
 // ready refuses a policy that would shut everybody out.
 func (s *Service) ready(r *http.Request, scope string) error {
-	rows, err := s.providers(r.Context(), Appliance, scope)
+	rows, err := s.providers(r.Context(), s.waysTo(scope)...)
 	if err != nil {
 		return err
 	}

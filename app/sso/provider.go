@@ -90,6 +90,8 @@ type row struct {
 	Updated   int64  `db:"updated"`
 	By        string `db:"updated_by"`
 	Links     int    `db:"links"`
+
+	copies []string // tenants that are copies of its scope
 }
 
 const (
@@ -206,6 +208,7 @@ func (s *Service) provider(ctx context.Context, id string) (r row, err error) {
 	if err != nil {
 		return r, fmt.Errorf("find provider: %w", err)
 	}
+	r.copies = s.lineage.Load().copies[r.Scope]
 	return r, nil
 }
 
@@ -220,6 +223,9 @@ func (s *Service) providers(ctx context.Context, scopes ...string) (rows []row, 
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list providers: %w", err)
+	}
+	for i := range rows {
+		rows[i].copies = s.lineage.Load().copies[rows[i].Scope]
 	}
 	return rows, nil
 }
@@ -348,23 +354,34 @@ func (s *Service) drop(ctx context.Context, r row) error {
 
 func (s *Service) notTheLast(ctx context.Context, r row) error {
 	for scope := range *s.only.Load() {
-		left, err := s.providers(ctx, Appliance, scope)
+		left, err := s.providers(ctx, s.waysTo(scope)...)
 		if err != nil {
 			return err
 		}
 		left = slices.DeleteFunc(left, func(p row) bool { return p.ID == r.ID })
-		if len(left) == 0 && (scope == r.Scope || r.Scope == Appliance) {
-			return api.Errorf(409, "last-way-in", "Passwords are refused, and this is the last provider: nobody could sign in any more. Allow passwords again first.")
+		if len(left) > 0 || r.Scope != Appliance && !r.covers(scope) {
+			continue
+		}
+		gone, err := s.gone(ctx, scope)
+		if err != nil {
+			return err
+		}
+		if !gone {
+			return errLastProvider()
 		}
 	}
 	return nil
+}
+
+func errLastProvider() error {
+	return api.Errorf(409, "last-way-in", "Passwords are refused, and this is the last provider: nobody could sign in any more. Allow passwords again first.")
 }
 
 // EndTenant forgets the providers, links and policy of a tenant that is gone.
 func (s *Service) EndTenant(ctx context.Context, tenant string) error {
 	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		for _, q := range []string{`DELETE FROM sso_links WHERE provider IN (SELECT id FROM sso_providers WHERE scope = ?)`,
-			`DELETE FROM sso_providers WHERE scope = ?`, `DELETE FROM sso_only WHERE scope = ?`} {
+			`DELETE FROM sso_providers WHERE scope = ?`, `DELETE FROM sso_only WHERE scope = ?`, `DELETE FROM sso_copies WHERE ? IN (copy, original)`} {
 			if _, err := tx.ExecContext(ctx, q, tenant); err != nil {
 				return err
 			}
@@ -374,5 +391,5 @@ func (s *Service) EndTenant(ctx context.Context, tenant string) error {
 	if err != nil {
 		return fmt.Errorf("end the single sign-on of %s: %w", tenant, err)
 	}
-	return s.loadPolicies(ctx)
+	return errors.Join(s.loadLineage(ctx), s.loadPolicies(ctx))
 }

@@ -118,6 +118,7 @@ type Service struct {
 	known   *authorities
 	begun   *journeys
 	only    atomic.Pointer[map[string]bool]
+	lineage atomic.Pointer[lineage]
 }
 
 // New checks the configuration and brings the tables up to date.
@@ -131,11 +132,11 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := c.DB.Migrate(ctx, "sso", migrations); err != nil {
+	if err := errors.Join(c.DB.Migrate(ctx, "sso", migrations), c.DB.Migrate(ctx, "sso-copies", copyMigrations)); err != nil {
 		return nil, fmt.Errorf("new sso: %w", err)
 	}
 	s := &Service{config: c, outside: newOutside(c.Loopback), known: newAuthorities(c.Clock), begun: newJourneys(c.Clock)}
-	if err := s.loadPolicies(ctx); err != nil {
+	if err := errors.Join(s.loadPolicies(ctx), s.loadLineage(ctx)); err != nil {
 		return nil, fmt.Errorf("new sso: %w", err)
 	}
 	return s, nil

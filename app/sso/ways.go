@@ -53,14 +53,14 @@ func (s *Service) hasWay(ctx context.Context, p Person, without func(link) bool)
 }
 
 // Admits says whether there is a provider through which a person can come to a tenant:
-// one of the tenant's that may sign them in, or one of the appliance's where they are
+// one of the tenant's, or of one that it is a copy of, that may sign them in, or one of the appliance's where they are
 // linked or whose domains their address is of.
 func (s *Service) Admits(ctx context.Context, person, tenant string) (bool, error) {
 	p, err := s.config.People.ByID(ctx, person)
 	if err != nil {
 		return false, err
 	}
-	rows, err := s.providers(ctx, Appliance, tenant)
+	rows, err := s.providers(ctx, s.waysTo(tenant)...)
 	if err != nil {
 		return false, err
 	}

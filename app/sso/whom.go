@@ -54,8 +54,8 @@ func (s *Service) linkedTo(ctx context.Context, r row, l link, c claims) (Person
 }
 
 // admits says whether a provider may let in an account. A tenant's provider, whose
-// admins can have it say anything, is good for people of that tenant alone: whoever has
-// a role elsewhere would take it along.
+// admins can have it say anything, is good for people of that tenant alone, and of its
+// copies: whoever has a role elsewhere would take it along.
 func (r row) admits(p Person) error {
 	if r.Scope != Appliance && !slices.Contains(p.Scopes, r.Scope) { // first: it is told nothing of others' accounts
 		return errNoAccount(p.Email)
@@ -66,11 +66,13 @@ func (r row) admits(p Person) error {
 	if r.Scope == Appliance {
 		return nil
 	}
-	if slices.ContainsFunc(p.Scopes, func(scope string) bool { return scope != r.Scope }) {
+	if slices.ContainsFunc(p.Scopes, func(scope string) bool { return !r.covers(scope) }) {
 		return api.Errorf(http.StatusForbidden, "roles-elsewhere", "This account has roles outside this tenant, so the tenant's own provider cannot sign it in. Use another way.")
 	}
 	return nil
 }
+
+func (r row) covers(scope string) bool { return scope == r.Scope || slices.Contains(r.copies, scope) }
 
 func errNoAccount(email string) error {
 	return api.Errorf(http.StatusForbidden, "no-account", "There is no account for %s here. Ask who runs this appliance, or the tenant, to add you.", email)

@@ -67,7 +67,7 @@ func (s *Service) create(ctx context.Context, slug, name string, c creation) (Te
 	}
 	defer release()
 	defer s.found.forget(slug)
-	r, err := s.reserve(ctx, slug, name, c.adopted)
+	r, err := s.reserve(ctx, slug, name, c.founding.Owner, c.adopted)
 	if err != nil {
 		return Tenant{}, err
 	}
@@ -80,20 +80,20 @@ func (s *Service) create(ctx context.Context, slug, name string, c creation) (Te
 
 // reserve takes the slug: a new row in state creating, or the one that an earlier
 // attempt left.
-func (s *Service) reserve(ctx context.Context, slug, name string, adopted bool) (r row, err error) {
+func (s *Service) reserve(ctx context.Context, slug, name, owner string, adopted bool) (r row, err error) {
 	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		r, err = bySlug(ctx, tx, slug)
 		switch {
 		case errors.Is(err, data.ErrNotFound), err == nil && r.State == Destroyed:
-			r, err = s.insert(ctx, tx, slug, name, adopted)
+			r, err = s.insert(ctx, tx, slug, name, owner, adopted)
 			return err
 		case err != nil:
 			return err
 		case r.State != creating || r.Adopted || adopted:
 			return s.taken(r)
 		}
-		r.Name = name
-		_, err = tx.ExecContext(ctx, `UPDATE tenants SET name = ? WHERE id = ?`, name, r.ID)
+		r.Name, r.Owner = name, owner
+		_, err = tx.ExecContext(ctx, `UPDATE tenants SET name = ?, owner = ? WHERE id = ?`, name, owner, r.ID)
 		return err
 	})
 	return r, err
@@ -107,11 +107,11 @@ func (s *Service) taken(r row) error {
 	return api.Errorf(409, "exists", detail, r.Slug).Because(data.ErrExists)
 }
 
-func (s *Service) insert(ctx context.Context, tx *sqlx.Tx, slug, name string, adopted bool) (row, error) {
+func (s *Service) insert(ctx context.Context, tx *sqlx.Tx, slug, name, owner string, adopted bool) (row, error) {
 	now := millis(s.now())
-	r := row{ID: system.NewID(), Slug: slug, Name: name, State: creating, Adopted: adopted, Created: now, CreatedBy: data.ActorFrom(ctx).String()}
-	_, err := tx.ExecContext(ctx, `INSERT INTO tenants (id, slug, name, state, adopted, created, created_by, changed)
-		VALUES (?, ?, ?, 'creating', ?, ?, ?, ?)`, r.ID, slug, name, adopted, now, r.CreatedBy, now)
+	r := row{ID: system.NewID(), Slug: slug, Name: name, State: creating, Adopted: adopted, Created: now, CreatedBy: data.ActorFrom(ctx).String(), Owner: owner}
+	_, err := tx.ExecContext(ctx, `INSERT INTO tenants (id, slug, name, state, adopted, created, created_by, changed, owner)
+		VALUES (?, ?, ?, 'creating', ?, ?, ?, ?, ?)`, r.ID, slug, name, adopted, now, r.CreatedBy, now, owner)
 	if err != nil {
 		return r, fmt.Errorf("insert tenant: %w", err)
 	}
@@ -146,7 +146,7 @@ func (s *Service) bringUp(ctx context.Context, r row, c creation) error {
 		if _, err := tx.ExecContext(ctx, `UPDATE environments SET state = 'live' WHERE tenant = ?`, r.ID); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `UPDATE tenants SET state = 'live', settled = 1, changed = ? WHERE id = ?`, millis(s.now()), r.ID)
+		_, err := tx.ExecContext(ctx, `UPDATE tenants SET state = 'live', settled = 1, changed = ?, owner = '' WHERE id = ?`, millis(s.now()), r.ID)
 		return err
 	})
 }

@@ -50,7 +50,7 @@ func (s *Service) finish(ctx context.Context, r row) error {
 		return s.abandon(ctx, r) // what filled it is gone
 	}
 	ctx = data.WithActor(ctx, data.ParseActor(r.CreatedBy))
-	if err := s.bringUp(ctx, r, creation{fill: s.config.Pool.Create, action: "tenant.create", founding: Founding{Again: true}}); err != nil {
+	if err := s.bringUp(ctx, r, creation{fill: s.config.Pool.Create, action: "tenant.create", founding: Founding{Owner: r.Owner, Again: true}}); err != nil {
 		return errors.Join(err, s.abandon(ctx, r))
 	}
 	return nil

@@ -22,7 +22,7 @@ func (w *world) again() {
 // half makes a tenant as a crash leaves it: reserved, and as far as the steps go.
 func (w *world) half(slug string, adopted bool, steps int) row {
 	w.t.Helper()
-	r, err := w.reserve(w.t.Context(), slug, slug, adopted)
+	r, err := w.reserve(w.t.Context(), slug, slug, "", adopted)
 	w.must(err)
 	id := r.store(data.Prod)
 	if steps > 0 {
@@ -51,6 +51,30 @@ func TestHalfMadeTenantsAreFinished(t *testing.T) {
 		if id.Tenant != r.ID || w.log.actors[len(w.log.actors)-1] != "system" {
 			t.Errorf("%d steps: got %v, %v", steps, id, w.log.actors)
 		}
+	}
+}
+
+// TestHalfMadeTenantKeepsForWhomItIs: one that was made for somebody else is not finished
+// without them, nor does it keep the address once it is made.
+func TestHalfMadeTenantKeepsForWhomItIs(t *testing.T) {
+	w := newWorld(t)
+	r, err := w.reserve(t.Context(), "acme", "acme", "olga@example.com", false)
+	w.must(err)
+	var got []Founding
+	w.founded = func(_ context.Context, f Founding) error { got = append(got, f); return nil }
+	w.again()
+	if want := (Founding{Tenant: r.ID, Owner: "olga@example.com", Again: true}); len(got) != 1 || got[0] != want {
+		t.Fatalf("got %+v, want %+v", got, want)
+	}
+	rows, err := w.rows(t.Context(), `state = 'live'`)
+	w.must(err)
+	if len(rows) != 1 || rows[0].Owner != "" {
+		t.Errorf("got %+v", rows)
+	}
+	_, err = w.CreateFor(t.Context(), "beta", "", "tom@example.com")
+	w.must(err)
+	if got[1].Owner != "tom@example.com" {
+		t.Errorf("got %+v", got)
 	}
 }
 

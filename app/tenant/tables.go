@@ -57,9 +57,10 @@ CREATE INDEX tenants_listed ON tenants (slug, state, name) WHERE state <> 'destr
 DROP INDEX tenants_name;
 CREATE INDEX tenants_name ON tenants (name COLLATE NOCASE, slug, state);
 DROP INDEX tenants_created;
-CREATE INDEX tenants_created ON tenants (created, slug, state, name);`}}
+CREATE INDEX tenants_created ON tenants (created, slug, state, name);`}, {Name: "for whom a tenant is made", SQL: `
+ALTER TABLE tenants ADD COLUMN owner TEXT NOT NULL DEFAULT ''; -- address, while it is being made`}}
 
-const columns = `id, slug, name, state, settled, adopted, created, created_by, parked_until, deleted_by, deleted`
+const columns = `id, slug, name, state, settled, adopted, created, created_by, parked_until, deleted_by, deleted, owner`
 
 type row struct {
 	ID          string `db:"id"`
@@ -73,6 +74,7 @@ type row struct {
 	ParkedUntil int64  `db:"parked_until"`
 	DeletedBy   string `db:"deleted_by"`
 	Deleted     int64  `db:"deleted"`
+	Owner       string `db:"owner"` // address of the first one, if not who makes it; empty once it is made
 
 	environments []environmentRow
 }

@@ -38,6 +38,7 @@ type world struct {
 
 	followed []data.StoreID // by CatchUp
 	disposal Disposal       // nil in most tests
+	founded  func(context.Context, Founding) error
 }
 
 // clock is a clock that a test moves.
@@ -159,7 +160,7 @@ func (w *world) open() {
 	w.must(err)
 	w.Service, err = New(w.t.Context(), Config{
 		DB: w.db, Ring: w.ring, Pool: w.pool, Recorder: w.log, Operations: w.ops, Access: access{w},
-		Staging: staging, StoresDir: w.stores(), Clock: w.clock.now, Disposal: w.disposal,
+		Staging: staging, StoresDir: w.stores(), Clock: w.clock.now, Disposal: w.disposal, Founded: w.founded,
 		URL:     func(slug, env string) string { return "http://" + slug + "." + env },
 		CatchUp: func(_ context.Context, id data.StoreID) error { w.followed = append(w.followed, id); return nil },
 	})

@@ -48,6 +48,17 @@ func (i *issued) find(token string, id data.StoreID, now time.Time) (issue, bool
 	return t, ok && t.store == id && now.Before(t.until)
 }
 
+// end forgets an actor's tokens of a store.
+func (i *issued) end(id data.StoreID, actor data.Actor) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for hash, t := range i.tokens {
+		if t.store == id && t.actor == actor {
+			delete(i.tokens, hash)
+		}
+	}
+}
+
 // StudioActor tells for whom a request's studio token was made, so that it can be asked
 // each time whether that one still may. False for another token, or none.
 func (p *Pool) StudioActor(r *http.Request, id data.StoreID) (data.Actor, bool) {

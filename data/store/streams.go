@@ -123,9 +123,10 @@ func (s *Store) send(e *core.RealtimeMessageEvent) error {
 	return e.Next()
 }
 
-// Disconnect ends the event streams of an actor in a store, as when its key is
-// revoked. A store that is not open has none.
+// Disconnect ends the event streams and the studio's tokens of an actor in a store, as
+// when its key is revoked or its role ends. A store that is not open has no streams.
 func (p *Pool) Disconnect(id data.StoreID, actor data.Actor) {
+	p.issued.end(id, actor)
 	p.mu.Lock()
 	e := p.stores[id]
 	var s *Store

@@ -110,6 +110,17 @@ func TestStudioTokenIsShort(t *testing.T) {
 	}
 }
 
+// TestStudioEndsWithTheRole: whoever lost it does not go on under the token that there is,
+// on whichever host.
+func TestStudioEndsWithTheRole(t *testing.T) {
+	s := newStore(t)
+	mine, others := studioOf(t, s, "p1"), studioOf(t, s, "p2")
+	mine.must(t, 200, "GET", "/api/settings", nil)
+	s.pool.Disconnect(acme, data.Actor{Kind: data.Person, ID: "p1"})
+	mine.must(t, 401, "GET", "/api/settings", nil)
+	others.must(t, 200, "GET", "/api/settings", nil)
+}
+
 func TestSuperusersAreShut(t *testing.T) {
 	notUnderRace(t)
 	s := newStore(t)
