@@ -28,6 +28,7 @@ type OperationsConfig struct {
 	Recorder Recorder         // of who cancelled what; nil: nothing is recorded
 	Clock    func() time.Time // nil: time.Now
 	Logger   *slog.Logger     // nil: discarded
+	Keep     time.Duration    // how long one is kept after its end; default 90 days
 	// Quoting are the kinds whose results and errors may quote records of their store:
 	// they are shown to who may read these.
 	Quoting []string
@@ -49,6 +50,9 @@ func NewOperations(ctx context.Context, c OperationsConfig) (*Operations, error)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Keep <= 0 {
+		c.Keep = 90 * 24 * time.Hour
 	}
 	if err := c.DB.Migrate(ctx, "operations", operationMigrations); err != nil {
 		return nil, fmt.Errorf("open operations: %w", err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -119,6 +120,34 @@ func (o *Operations) update(ctx context.Context, op Operation) error {
 			result = :result, error = :error, updated = :updated WHERE id = :id`, row)
 		return err
 	})
+}
+
+// sweepBatch is how many old operations go in one transaction.
+const sweepBatch = 500
+
+// Sweep drops operations that ended before Config.Keep. Where there are none it writes
+// nothing. The appliance's clock calls it.
+func (o *Operations) Sweep(ctx context.Context, now time.Time) error {
+	before := now.Add(-o.config.Keep).UnixMilli()
+	const old = `created < ? AND updated < ? AND state <> 'running'`
+	for {
+		var due int64
+		err := o.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+			return tx.GetContext(ctx, &due, `SELECT count(*) FROM (SELECT 1 FROM operations WHERE `+old+` LIMIT 1)`, before, before)
+		})
+		if err == nil && due > 0 {
+			err = o.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+				_, err := tx.ExecContext(ctx, `DELETE FROM operations WHERE id IN (SELECT id FROM operations WHERE `+old+` LIMIT ?)`, before, before, sweepBatch)
+				return err
+			})
+		}
+		if err != nil {
+			return fmt.Errorf("drop old operations: %w", err)
+		}
+		if due == 0 {
+			return nil
+		}
+	}
 }
 
 // saveProgress keeps the stored row near the truth for readers of the table. It

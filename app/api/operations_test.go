@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jmoiron/sqlx"
 
 	"holdfast/data"
 	"holdfast/data/system"
@@ -225,4 +228,39 @@ func TestOperationsOverREST(t *testing.T) {
 	equal(t, "list", page.Total, 1)
 	f.auth.allow["person:p1 operation.cancel t1"] = true
 	equal(t, "cancel", f.send("POST", "/api/v1/operations/"+mine.ID+"/cancel", "person:p1", "").Code, http.StatusAccepted)
+}
+
+// TestOldOperationsGo: those that ended long ago, more than one batch of them; what runs
+// stays.
+func TestOldOperationsGo(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	var at atomic.Pointer[time.Time]
+	at.Store(&now)
+	db := newDB(t)
+	o, err := NewOperations(bg, OperationsConfig{DB: db, Clock: func() time.Time { return *at.Load() }})
+	must(t, err)
+	end := make(chan struct{})
+	running, err := o.Start(bg, "x", "", "", func(context.Context, *Progress) (any, error) { <-end; return nil, nil })
+	must(t, err)
+	must(t, db.Update(bg, func(tx *sqlx.Tx) error {
+		_, err := tx.Exec(`WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1200)
+			INSERT INTO operations SELECT 'old' || x, kind, target, store, 'done', progress, result, error, actor, created, updated FROM operations, n`)
+		return err
+	}))
+	left := func() int {
+		page, err := o.List(bg, OperationFilter{Reach: Reach{All: true}}, Paging{Page: 1, PerPage: 1})
+		must(t, err)
+		return page.Total
+	}
+	must(t, o.Sweep(bg, now.Add(89*24*time.Hour)))
+	equal(t, "operations after 89 days", left(), 1201)
+	later := now.Add(91 * 24 * time.Hour)
+	at.Store(&later)
+	must(t, o.Sweep(bg, later))
+	equal(t, "operations after 91 days", left(), 1)
+	close(end)
+	_, err = o.Wait(bg, running.ID)
+	must(t, err)
+	must(t, o.Sweep(bg, later))
+	equal(t, "one that has just ended", left(), 1)
 }

@@ -90,8 +90,16 @@ func (s *Service) drain(ctx context.Context, log string, feed Feed) (data.Positi
 	}
 }
 
-// step moves the followed position once: to the beginning of a life, or over
-// some changes. It reports whether it moved.
+// Followed is the newest change of a store that has its leaf: the log can do without the
+// changes up to it in the store's feed.
+func (s *Service) Followed(ctx context.Context, id data.StoreID) (data.Position, error) {
+	st, err := s.state(ctx, id.String())
+	return st.Follow, err
+}
+
+// step moves the followed position once: to the beginning of a life, over some
+// changes, or over those that the feed no longer has (a log that was put back: it is
+// told as what it is, and Verify finds it). It reports whether it moved.
 func (s *Service) step(ctx context.Context, log string, feed Feed, at data.Position) (bool, error) {
 	if at == (data.Position{}) {
 		return true, s.begin(ctx, log, feed, at)
@@ -100,6 +108,10 @@ func (s *Service) step(ctx context.Context, log string, feed Feed, at data.Posit
 	if errors.Is(err, store.ErrLostPosition) {
 		return true, s.begin(ctx, log, feed, at)
 	}
+	var pruned *store.PrunedError
+	if errors.As(err, &pruned) {
+		return true, s.skip(ctx, log, at, pruned.To)
+	}
 	if err != nil || len(changes) == 0 {
 		return false, err
 	}
@@ -107,6 +119,16 @@ func (s *Service) step(ctx context.Context, log string, feed Feed, at data.Posit
 		return true, s.begin(ctx, log, feed, at)
 	}
 	return true, s.appendChanges(ctx, log, at, sameLife(changes))
+}
+
+// skip goes on behind changes that are gone.
+func (s *Service) skip(ctx context.Context, log string, at, to data.Position) error {
+	s.config.Logger.Error("changes are in neither the store's feed nor its log", "store", log, "after", at.Sequence, "to", to.Sequence)
+	r, err := s.beginAt(log, to, "pruned", at)
+	if err != nil {
+		return err
+	}
+	return s.submit(ctx, &job{log: log, records: []record{r}, move: &move{from: at, to: to}})
 }
 
 // sameLife is the beginning of changes that are of the first one's incarnation.
@@ -129,7 +151,7 @@ func (s *Service) begin(ctx context.Context, log string, feed Feed, at data.Posi
 	if !ok {
 		return fmt.Errorf("no incarnation follows %v: %w", at, store.ErrLostPosition)
 	}
-	r, err := s.beginRecord(log, life, at)
+	r, err := s.beginAt(log, startOf(life), life.Reason, at)
 	if err != nil {
 		return err
 	}
@@ -161,12 +183,12 @@ func startOf(life store.Incarnation) data.Position {
 	return data.Position{Incarnation: life.ID, Sequence: life.From}
 }
 
-func (s *Service) beginRecord(log string, life store.Incarnation, at data.Position) (record, error) {
-	detail := map[string]string{"reason": life.Reason}
+func (s *Service) beginAt(log string, to data.Position, reason string, at data.Position) (record, error) {
+	detail := map[string]string{"reason": reason}
 	if at != (data.Position{}) {
 		detail["before"] = fmt.Sprintf("%s %d", at.Incarnation, at.Sequence)
 	}
-	l := leaf{Time: s.config.Clock(), Action: actionBegin, Outcome: "ok", Position: startOf(life)}
+	l := leaf{Time: s.config.Clock(), Action: actionBegin, Outcome: "ok", Position: to}
 	return s.ciphers.seal(log, s.config.Personal(owner(log)), l, body{Actor: data.Actor{Kind: data.System}.String(), Detail: detail})
 }
 

@@ -23,6 +23,7 @@ type Report struct {
 	Kept       int      `json:"keptCheckpoints"`     // older checkpoints that the tree was held against
 	Changes    int64    `json:"changes"`             // leaves of committed changes
 	Withdrawn  int64    `json:"withdrawn,omitempty"` // changes that a restore took back
+	Pruned     int64    `json:"pruned,omitempty"`    // changes that the store's feed no longer has, so that only the log tells of them
 	Erased     int64    `json:"erased,omitempty"`    // entries whose body is gone
 	Compared   bool     `json:"compared"`            // with the store's change feed
 	Problems   []string `json:"problems"`            // the first hundred

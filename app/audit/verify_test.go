@@ -7,7 +7,6 @@ import (
 
 	"holdfast/app/api"
 	"holdfast/data"
-	"holdfast/data/store"
 	"holdfast/data/vault"
 )
 
@@ -161,7 +160,7 @@ func TestVerifyNamesABeginThatNeverWas(t *testing.T) {
 	w.feeds[acme] = feed
 	feed.write(3)
 	w.verify(acme.String())
-	r, err := w.beginRecord(acme.String(), store.Incarnation{ID: "elsewhere", From: 3}, data.Position{})
+	r, err := w.beginAt(acme.String(), data.Position{Incarnation: "elsewhere", Sequence: 3}, "restored", data.Position{})
 	if err != nil {
 		t.Fatal(err)
 	}

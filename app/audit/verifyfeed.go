@@ -29,12 +29,14 @@ type feedCheck struct {
 	read data.Position // end of page
 	done bool
 
+	floor   int64         // changes up to it are no longer in the feed
 	at      data.Position // the newest leaf's
 	unknown bool          // the newest begin is of a life that the store does not know
 	begun   int64         // entry of the newest begin
 
 	changes   int64
 	withdrawn int64
+	pruned    int64
 }
 
 // feedOf opens the feed and catches it up first, so that every change committed
@@ -95,6 +97,11 @@ func (f *feedCheck) fill(ctx context.Context) error {
 		return nil
 	}
 	page, err := f.feed.Changes(ctx, f.read, maxChanges)
+	var pruned *store.PrunedError
+	if errors.As(err, &pruned) {
+		f.floor, f.read = pruned.To.Sequence, pruned.To
+		page, err = f.feed.Changes(ctx, f.read, maxChanges)
+	}
 	if err != nil {
 		return err
 	}
@@ -121,6 +128,10 @@ func (f *feedCheck) leaf(ctx context.Context, r *Report, l found) error {
 	}
 	if f.unknown || f.cutoff(l.leaf.Position) {
 		f.withdrawn++
+		return nil
+	}
+	if l.leaf.Position.Sequence <= f.floor {
+		f.pruned++
 		return nil
 	}
 	return f.match(ctx, r, l)
@@ -152,11 +163,22 @@ func (f *feedCheck) inOrder(r *Report, n int64, p data.Position) bool {
 	case p.Sequence < before.Sequence:
 		r.problem("entry %d goes back to change %s %d", n, p.Incarnation, p.Sequence)
 		return false
-	case p.Sequence > before.Sequence+1 && f.feed == nil:
-		r.problem("no leaf for changes %s %d to %d", p.Incarnation, before.Sequence+1, p.Sequence-1)
+	default:
+		f.gap(r, before, p.Sequence)
 	}
 	f.at = p
 	return true
+}
+
+// gap names changes without a leaf that the feed cannot show: there is none, or it was
+// pruned. Others match finds.
+func (f *feedCheck) gap(r *Report, before data.Position, next int64) {
+	if f.feed != nil {
+		next = min(next, f.floor+1)
+	}
+	if next > before.Sequence+1 {
+		r.problem("no leaf for changes %s %d to %d", before.Incarnation, before.Sequence+1, next-1)
+	}
 }
 
 // cutoff says that a restore took the change back.
@@ -208,6 +230,8 @@ func (f *feedCheck) same(r *Report, l found, c data.Change) {
 func (f *feedCheck) end(ctx context.Context, r *Report) error {
 	if f.unknown {
 		r.problem("entry %d is foreign: the store has no life %s", f.begun, f.at.Incarnation)
+	} else if f.feed != nil {
+		f.gap(r, f.at, f.until.Sequence+1)
 	}
 	for f.feed != nil {
 		if err := f.fill(ctx); err != nil {
@@ -223,5 +247,5 @@ func (f *feedCheck) end(ctx context.Context, r *Report) error {
 }
 
 func (f *feedCheck) copyTo(r *Report) {
-	r.Changes, r.Withdrawn, r.Compared = f.changes, f.withdrawn, f.feed != nil
+	r.Changes, r.Withdrawn, r.Pruned, r.Compared = f.changes, f.withdrawn, f.pruned, f.feed != nil
 }

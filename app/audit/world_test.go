@@ -161,6 +161,7 @@ type handFeed struct {
 	lives []store.Incarnation
 	rows  []data.Change
 	fail  error
+	floor int64 // changes up to it were pruned
 
 	restores int
 }
@@ -180,6 +181,16 @@ func (f *handFeed) write(n int) {
 			Actor:    data.Actor{Kind: data.Key, ID: "k1"}, Op: data.Create,
 			Collection: "pbc_1", Record: fmt.Sprintf("record%09d", f.end()+1), Fields: []string{"a", "b"},
 		})
+	}
+}
+
+// prune forgets the changes up to a sequence.
+func (f *handFeed) prune(to int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.floor = to
+	for len(f.rows) > 0 && f.rows[0].Sequence <= to {
+		f.rows = f.rows[1:]
 	}
 }
 
@@ -216,6 +227,9 @@ func (f *handFeed) Changes(_ context.Context, after data.Position, limit int) (o
 	defer f.mu.Unlock()
 	if err := f.check(after); err != nil {
 		return nil, err
+	}
+	if after.Sequence < f.floor {
+		return nil, &store.PrunedError{To: data.Position{Incarnation: f.lives[len(f.lives)-1].ID, Sequence: f.floor}}
 	}
 	for _, c := range f.rows {
 		if c.Sequence > after.Sequence && len(out) < limit {

@@ -2,6 +2,7 @@ package drill
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -85,6 +86,10 @@ func (r restored) between(ctx context.Context, w *witness) (moved []byte, schema
 		return w.Moved, false, nil
 	}
 	m, _, _, err := touched(ctx, r.Store, w.At, r.at.Sequence)
+	var pruned *store.PrunedError
+	if errors.As(err, &pruned) { // nobody knows: all may have
+		return moves{w.Collection: nil}.bitmap(w.Collection, w.buckets()), true, nil
+	}
 	return m.bitmap(w.Collection, w.buckets()), m.schema(), err
 }
 

@@ -233,7 +233,7 @@ func (d *drill) integrity(ctx context.Context, st *store.Store) error {
 
 // feed holds the restored change feed to the position in the manifest.
 func (d *drill) feed(ctx context.Context, r restored) error {
-	_, last, gapless, err := touched(ctx, r.Store, 0, 0)
+	_, last, gapless, err := touched(ctx, r.Store, r.Floor(), 0)
 	if err != nil {
 		return err
 	}

@@ -185,6 +185,11 @@ func stale(ctx context.Context, st *store.Store, now data.Position, all []store.
 		from = min(from, w.At)
 	}
 	m, _, _, err := touched(ctx, st, from, 0)
+	var pruned *store.PrunedError
+	if errors.As(err, &pruned) { // what changed since is no longer known: all may have
+		err = nil
+		clear(latest)
+	}
 	for _, c := range all {
 		if c.System || c.Type == "view" {
 			continue
@@ -205,13 +210,14 @@ func (s *Service) digest(ctx context.Context, st *store.Store, c store.Collectio
 	if err != nil {
 		return witness{}, err
 	}
-	m, last, _, err := touched(ctx, st, since.Sequence, 0)
+	from := max(since.Sequence, st.Floor()) // a target that lags behind by more: nothing is told of what lies before
+	m, last, _, err := touched(ctx, st, from, 0)
 	if err != nil {
 		return witness{}, err
 	}
 	w := witness{
 		Store: st.ID().String(), Collection: c.ID, Time: s.now().UnixMilli(), Name: c.Name,
-		Incarnation: d.At.Incarnation, Since: since.Sequence, At: d.At.Sequence, Until: max(last, d.At.Sequence),
+		Incarnation: d.At.Incarnation, Since: from, At: d.At.Sequence, Until: max(last, d.At.Sequence),
 		Records: d.Records, Files: d.Files, Columns: d.Columns, Moved: m.bitmap(c.ID, n),
 	}
 	if m.schema() {

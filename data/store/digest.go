@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -220,7 +221,7 @@ func contentHash(r io.Reader) (string, error) {
 // Touched calls fn with each record that changed after one sequence and up to
 // another (0: to the newest), once; the record is "" where a whole collection was
 // converted. It tells up to which sequence it looked, and whether the feed is
-// without a gap there.
+// without a gap there. A *PrunedError where some of it is no longer in the feed.
 func (s *Store) Touched(ctx context.Context, after, until int64, fn func(collection, record string) error) (last int64, gapless bool, err error) {
 	err = s.reading(ctx, func(c *sqlite3.Conn) error {
 		if until == 0 {
@@ -237,6 +238,11 @@ func (s *Store) Touched(ctx context.Context, after, until int64, fn func(collect
 		return eachRow(c, `SELECT DISTINCT collection, record FROM _changes WHERE seq > ? AND seq <= ?`,
 			func(row *sqlite3.Stmt) error { return fn(row.ColumnText(0), row.ColumnText(1)) }, after, until)
 	})
+	if err == nil {
+		var lives []Incarnation
+		lives, err = s.livesSoFar(ctx)
+		err = cmp.Or(err, s.unpruned(lives, after))
+	}
 	if err != nil {
 		return 0, false, fmt.Errorf("records of %s that changed: %w", s.id, err)
 	}

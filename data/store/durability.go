@@ -2,9 +2,9 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/pocketbase/dbx"
 
@@ -58,13 +58,24 @@ func (s *Store) loadOwnSettings(ctx context.Context) error {
 	if _, err := execInner(ctx, s.app.NonconcurrentDB(), ownSettingsSchema, nil); err != nil {
 		return fmt.Errorf("make the store's settings: %w", err)
 	}
-	var d string
-	err := s.app.ConcurrentDB().NewQuery("SELECT value FROM _hf_settings WHERE name = {:name}").
-		Bind(dbx.Params{"name": durabilitySetting}).WithContext(inner(ctx)).Row(&d)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	var rows []struct {
+		Name  string `db:"name"`
+		Value string `db:"value"`
+	}
+	err := s.app.ConcurrentDB().NewQuery("SELECT name, value FROM _hf_settings").WithContext(inner(ctx)).All(&rows)
+	for _, r := range rows {
+		switch r.Name {
+		case durabilitySetting:
+			s.relaxed.Store(Durability(r.Value) == Relaxed)
+		case prunedSetting:
+			var floor int64
+			floor, err = strconv.ParseInt(r.Value, 10, 64)
+			s.floor.Store(floor)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("read the store's settings: %w", err)
 	}
-	s.relaxed.Store(Durability(d) == Relaxed)
 	return nil
 }
 

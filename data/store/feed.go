@@ -107,7 +107,8 @@ func (s *Store) Position(ctx context.Context) (data.Position, error) {
 
 // Changes gives up to limit changes after a position, the oldest first; the zero
 // position stands before the first change of the first life. It answers
-// ErrLostPosition where the position is not of this store's history.
+// ErrLostPosition where the position is not of this store's history, a *PrunedError
+// where what follows it is no longer in the feed.
 func (s *Store) Changes(ctx context.Context, after data.Position, limit int) ([]data.Change, error) {
 	lives, err := s.livesSoFar(ctx)
 	if err != nil {
@@ -124,6 +125,9 @@ func (s *Store) Changes(ctx context.Context, after data.Position, limit int) ([]
 	})
 	if errors.Is(err, sql.ErrNoRows) {
 		err = nil
+	}
+	if err == nil {
+		err = s.unpruned(lives, after.Sequence)
 	}
 	if err == nil && len(rows) > 0 {
 		err = s.sync(ctx) // a follower that ran ahead of the disk would skip what takes its place

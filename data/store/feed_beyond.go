@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"holdfast/data"
@@ -23,6 +24,10 @@ func (s *Store) OldestBeyond(ctx context.Context, p data.Position) (time.Time, e
 		return lives[len(lives)-1].Began, nil
 	}
 	changes, err := s.Changes(ctx, p, 1)
+	var pruned *PrunedError
+	if errors.As(err, &pruned) { // it was at least as early
+		changes, err = s.Changes(ctx, pruned.To, 1)
+	}
 	if err != nil || len(changes) == 0 {
 		return time.Time{}, err
 	}

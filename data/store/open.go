@@ -37,6 +37,7 @@ type Store struct {
 	writer   *writer        // of data.db
 	users    *users.Service // of the tenant's own users
 	relaxed  atomic.Bool    // see Durability
+	floor    atomic.Int64   // see Floor
 	answers  answers
 	lives    atomic.Pointer[[]Incarnation] // see livesSoFar
 

@@ -65,6 +65,13 @@ type Config struct {
 	// that is durable; when it fails, what it was told of is not done. Default: nobody.
 	OnUser func(context.Context, data.StoreID, UserEvent) error
 
+	// Followed is the position that every follower of a store's feed has passed, whoever
+	// cannot do without a change. What lies behind it is pruned when it is older than
+	// FeedAge and not among the newest FeedMin. Default: nothing is pruned.
+	Followed func(context.Context, data.StoreID) (data.Position, error)
+	FeedAge  time.Duration // default 30 days
+	FeedMin  int64         // default 10,000
+
 	// AllowOrigin says whether a page of that origin may call the store from a
 	// browser. Default: every origin, as PocketBase does; credentials are
 	// tokens in headers, never cookies.
@@ -118,6 +125,8 @@ func (c *Config) fill() error {
 	}
 	c.MaxOpen = positive(c.MaxOpen, defaultMaxOpen)
 	c.IdleAfter = positive(c.IdleAfter, defaultIdleAfter)
+	c.FeedAge = positive(c.FeedAge, defaultFeedAge)
+	c.FeedMin = positive(c.FeedMin, defaultFeedMin)
 	c.QueryTimeout = positive(c.QueryTimeout, defaultQuery)
 	if c.MemoryBudget <= 0 {
 		c.MemoryBudget = defaultBudget()

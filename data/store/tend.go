@@ -19,6 +19,7 @@ func (p *Pool) tend(now time.Time) {
 			}
 		}
 		p.tendFiles(s, now)
+		p.tendFeed(s, now)
 		p.letGo(s, time.Time{})
 	}
 }
@@ -30,6 +31,16 @@ func (p *Pool) tendFiles(s *Store, now time.Time) {
 	}
 	if removed > 0 {
 		p.config.Logger.Info("removed files that no record names", "store", s.id.String(), "files", removed)
+	}
+}
+
+func (p *Pool) tendFeed(s *Store, now time.Time) {
+	gone, err := s.pruneFeed(s.closing, now)
+	if err != nil && s.closing.Err() == nil {
+		p.config.Logger.Error("old changes stay in the feed", "store", s.id.String(), "error", err)
+	}
+	if gone > 0 {
+		p.config.Logger.Info("old changes are no longer in the feed", "store", s.id.String(), "changes", gone)
 	}
 }
 
