@@ -191,6 +191,7 @@ func (s *server) register(ring *keys.Ring, ids []data.StoreID) {
 	if err := errors.Join(err, db.Close()); err != nil {
 		s.t.Fatal(err)
 	}
+	s.must("accept-loss", "system", "--yes") // it was changed past the appliance
 }
 
 // times are how long each of many requests took.

@@ -46,6 +46,69 @@ func TestAcceptLoss(t *testing.T) {
 		t.Errorf("the decision is not in the log:\n%s", out)
 	}
 	s.systemLoss()
+	s.systemPutBack()
+}
+
+// systemPutBack puts an older system database back, with all that lies beside it: nothing
+// starts until the newest is there again, or somebody says that it is to be this one.
+func (s *server) systemPutBack() {
+	t := s.t
+	t.Helper()
+	s.stop()
+	old := s.systemFiles()
+	s.must("tenant", "create", "later")
+	newest := s.systemFiles()
+	s.laySystem(old)
+	for _, command := range [][]string{{"tenant", "list"}, {"accept-loss", "system"}} {
+		if told := s.cli(command...); told.code != 1 || !strings.Contains(told.stderr, "holdfast accept-loss system --yes") {
+			t.Errorf("%v: %+v", command, told)
+		}
+	}
+	s.laySystem(newest)
+	if out := s.must("tenant", "list"); !strings.Contains(out, "later") {
+		t.Errorf("with the newest put back:\n%s", out)
+	}
+	s.laySystem(old)
+	if out := s.must("accept-loss", "system", "--yes"); !strings.Contains(out, "opens again") {
+		t.Error(out)
+	}
+	if out := s.must("tenant", "list"); strings.Contains(out, "later") {
+		t.Errorf("the older one was accepted, and tells:\n%s", out)
+	}
+	if out := s.must("audit", "list"); strings.Count(out, "system.accept-loss") != 2 {
+		t.Errorf("the decision is not in the log:\n%s", out)
+	}
+	s.start()
+}
+
+// systemFiles are those of the system database while nothing has it open.
+func (s *server) systemFiles() map[string][]byte {
+	s.t.Helper()
+	names, err := filepath.Glob(filepath.Join(s.data(), "system.db*"))
+	files := map[string][]byte{}
+	for _, name := range names {
+		if files[name], err = os.ReadFile(name); err != nil {
+			break
+		}
+	}
+	if err != nil || len(files) == 0 {
+		s.t.Fatal(len(files), err)
+	}
+	return files
+}
+
+func (s *server) laySystem(files map[string][]byte) {
+	s.t.Helper()
+	for name := range s.systemFiles() {
+		if err := os.Remove(name); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	for name, b := range files {
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			s.t.Fatal(err)
+		}
+	}
 }
 
 func (s *server) systemLoss() {

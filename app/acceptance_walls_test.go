@@ -116,6 +116,7 @@ func (s *server) tenantOwner(email, slug string) *rest {
 	if err := errors.Join(moved, db.Close()); err != nil {
 		s.t.Fatal(err)
 	}
+	s.must("accept-loss", "system", "--yes") // it was changed past the appliance
 	s.start()
 	return s.signIn(email)
 }

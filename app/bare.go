@@ -181,6 +181,7 @@ func (b *bare) progress(what string) func(done, of int64) {
 // inside opens the house without serving, and brings back what only it can.
 func (b *bare) inside(ctx context.Context) (err error) {
 	a := &Appliance{config: b.config, logger: quietLogger(b.stderr), now: now, folder: b.folder}
+	a.config.restoring = true
 	a.gate, a.front = newGate(a), newFront(a)
 	h, err := openHouse(ctx, a, opened{ring: b.ring, slot: b.slot})
 	if err != nil {

@@ -16,7 +16,8 @@ func (c *cli) acceptLoss() *cobra.Command {
 			"missing. The better way is a snapshot (holdfast restore). Without --yes this tells what is missing and what could be\n" +
 			"restored. With --yes the store goes on from what is left: every write after the cut is given up for good, the store\n" +
 			"begins a new life in its log, and the decision is recorded. Copy the store's folder before.\n\n" +
-			"'system' is the appliance's own database: stop the server first.", Args: usage(cobra.ExactArgs(1)),
+			"'system' is the appliance's own database: stop the server first. It is refused, too, where an older copy of it was put\n" +
+			"back or it was changed past the appliance; --yes goes on with what is there.", Args: usage(cobra.ExactArgs(1)),
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "give up what is missing")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -33,7 +33,8 @@ type Config struct {
 	SSOLoopback bool // identity providers at http on this host are spoken to
 
 	serves           bool // stores are shipped by themselves
-	acceptSystemLoss bool // a system database whose log was cut opens without what is missing; of one command
+	acceptSystemLoss bool // a system database whose log was cut opens without what is missing, one that was put back as it is; of one command
+	restoring        bool // restore --all: the system database is of another moment than the vault
 }
 
 // DefaultConfig is what holdfast runs with when nothing is said.

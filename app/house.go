@@ -91,7 +91,10 @@ func (h *house) openGround(ctx context.Context, a *Appliance) (err error) {
 		return fmt.Errorf("open the vault: %w", err)
 	}
 	h.opened(h.vault.Close)
-	h.system, err = system.Open(ctx, system.Config{Dir: a.folder.path, Keys: h.ring.Source(keys.System, keys.Pages), OnCommit: h.systemChanged, AcceptCutLog: a.config.acceptSystemLoss})
+	h.system, err = system.Open(ctx, system.Config{
+		Dir: a.folder.path, Keys: h.ring.Source(keys.System, keys.Pages), OnCommit: h.systemChanged, Witness: systemWitness{h.vault.Sub("system")},
+		AcceptCutLog: a.config.acceptSystemLoss, AcceptPutBack: a.config.acceptSystemLoss || a.config.restoring,
+	})
 	if err != nil {
 		return fmt.Errorf("open the system database: %w", err)
 	}
@@ -100,13 +103,19 @@ func (h *house) openGround(ctx context.Context, a *Appliance) (err error) {
 		Dir: a.folder.in("stores"), Keys: storeKeys{h.ring}, Clock: a.now, Logger: a.logger,
 		OnCommit: h.changed, OnUser: h.onUser,
 		MemoryBudget: int64(a.config.MemoryBudget), MaxUpload: int64(a.config.MaxUpload),
-		QueryTimeout: a.config.QueryTimeout,
+		QueryTimeout: a.config.QueryTimeout, Followed: h.followed,
 	})
 	if err != nil {
 		return fmt.Errorf("open the stores: %w", err)
 	}
 	h.opened(h.pool.Close)
 	return nil
+}
+
+// followed is what the log has of a store's changes. Who else follows a feed can do
+// without what is old.
+func (h *house) followed(ctx context.Context, id data.StoreID) (data.Position, error) {
+	return h.audit.Followed(ctx, id)
 }
 
 // storeKeys gives each store its keys out of the keyring.
@@ -135,8 +144,10 @@ func (h *house) openRecords(ctx context.Context, a *Appliance) (err error) {
 		return err
 	}
 	h.opened(h.audit.Close)
-	if err := h.recordSystemLoss(ctx); err != nil {
-		return err
+	if !a.config.restoring { // that has an entry of its own
+		if err := h.recordSystemLoss(ctx); err != nil {
+			return err
+		}
 	}
 	h.refusals = newRefusals(h.audit, a.now)
 	h.operations, err = api.NewOperations(ctx, api.OperationsConfig{DB: h.system, Recorder: h.audit, Clock: a.now, Logger: a.logger, Quoting: []string{"import"}})
@@ -153,12 +164,14 @@ func (h *house) startClock(logger *slog.Logger, now func() time.Time) {
 		logger.Warn("clock", "error", err)
 	}
 	h.clock.every(lastSeenEvery, "clock", seen.note)
+	h.clock.every(attestEvery, "system database", func(ctx context.Context, _ time.Time) error { return h.system.Attest(ctx) })
 	h.clock.every(time.Minute, "close idle stores", func(_ context.Context, now time.Time) error { h.pool.Sweep(now); return nil })
 	h.clock.every(time.Minute, "garbage", func(context.Context, time.Time) error { tuneGarbage(h.pool.MemoryBudget()); return nil })
 	h.clock.every(time.Minute, "audit", h.audit.Sweep)
 	h.clock.every(time.Minute, "tenants past their undelete window", h.tenants.Sweep)
 	h.clock.every(time.Minute, "ledger of destructions", h.disposal.Sweep)
 	h.clock.every(time.Minute, "idle chains", h.recovery.Sweep)
+	h.clock.every(time.Hour, "old operations", h.operations.Sweep)
 	h.clock.every(10*time.Minute, "old snapshots", h.recovery.SweepPrunes)
 	h.clock.every(10*time.Minute, "copies of the keys", h.custody.Sweep)
 	h.clock.every(time.Minute, "sessions and links", func(ctx context.Context, _ time.Time) error { return h.identity.Sweep(ctx) })

@@ -64,7 +64,7 @@ func twoFolders(t *testing.T) (c Config, closed, crashed map[string][]byte) {
 	return c, closed, folder(t, c.Dir)
 }
 
-func folder(t *testing.T, dir string) map[string][]byte {
+func folder(t testing.TB, dir string) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
 	for _, suffix := range []string{"", "-wal", "-mark", "-seals"} {

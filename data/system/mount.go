@@ -32,18 +32,14 @@ type tap interface {
 
 // mount puts the sealed file system under the folder. The tap must be there
 // before the database is first opened, so that it sees every commit.
-func mount(ctx context.Context, c Config) (files, tap, error) {
+func mount(ctx context.Context, c Config, committed func()) (files, tap, error) {
 	fs, err := cryptfs.Mount(cryptfs.Config{
 		Dir:      c.Dir,
 		Identity: Identity,
 		Keys:     c.Keys,
 
 		AcceptCutLog: c.AcceptCutLog,
-		OnCommit: func(string) {
-			if c.OnCommit != nil {
-				c.OnCommit()
-			}
-		},
+		OnCommit:     func(string) { committed() },
 	})
 	if err != nil {
 		return nil, nil, err

@@ -24,10 +24,11 @@ func (d *DB) Scrub(ctx context.Context, report func(cryptfs.Progress)) error {
 	return d.files.Scrub(ctx, Database, nil, nil, report)
 }
 
-// Lost tells what an opening with Config.AcceptCutLog gave up; nil for nothing.
+// Lost tells what an opening with Config.AcceptCutLog or AcceptPutBack gave up; nil for
+// nothing.
 func (d *DB) Lost() error {
 	if fault := d.files.Fault(); errors.Is(fault, cryptfs.ErrCutLog) {
-		return fault
+		return errors.Join(fault, d.accepted)
 	}
-	return nil
+	return d.accepted
 }

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -37,6 +39,12 @@ type Config struct {
 	// AcceptCutLog opens a database whose log was cut (cryptfs.ErrCutLog) without
 	// the commits that are missing. Lost tells of it.
 	AcceptCutLog bool
+
+	// Witness knows what the database must be; nil: nobody does.
+	Witness Witness
+	// AcceptPutBack opens a database that is not the one the witness knows
+	// (ErrPutBack), and has it be the one from then on. Lost tells of it.
+	AcceptPutBack bool
 }
 
 // DB is the open database. Safe for concurrent use.
@@ -46,10 +54,20 @@ type DB struct {
 	tap     tap
 	writer  *sqlx.DB // one connection: writers wait for it, not for SQLite's lock
 	readers *sqlx.DB // query_only
+
+	heard    testimony // the witness's, of before
+	accepted error     // ErrPutBack, which Config said to go on with
+	ready    bool      // it was opened
+	quiet    atomic.Bool
+	commits  atomic.Int64 // that are not the witness's own
+	attested atomic.Int64 // of them
+	turning  sync.Mutex
+	turn     int64
 }
 
 // Open opens the database, making it if it is missing. data.ErrNewer for one of a
-// later format, data.ErrTampered for changed bytes or another key.
+// later format, data.ErrTampered for changed bytes or another key, ErrPutBack for one
+// that its witness does not know.
 func Open(ctx context.Context, c Config) (*DB, error) {
 	c = c.withDefaults()
 	path := filepath.Join(c.Dir, Database)
@@ -57,14 +75,24 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	d := &DB{c: c}
-	err := d.open(ctx)
-	if err == nil {
-		err = d.within(ctx, d.prepare)
-	}
-	if err != nil {
+	if err := d.begin(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), d.Close())
 	}
+	d.ready = true
 	return d, nil
+}
+
+func (d *DB) begin(ctx context.Context) error {
+	if err := d.hear(ctx); err != nil {
+		return err
+	}
+	if err := d.open(ctx); err != nil {
+		return err
+	}
+	if err := d.within(ctx, d.prepare); err != nil {
+		return err
+	}
+	return d.compare(ctx)
 }
 
 func (c Config) withDefaults() Config {
@@ -102,7 +130,7 @@ func makeDir(dir string) error {
 }
 
 func (d *DB) open(ctx context.Context) (err error) {
-	if d.files, d.tap, err = mount(ctx, d.c); err != nil {
+	if d.files, d.tap, err = mount(ctx, d.c, d.committed); err != nil {
 		return err
 	}
 	d.writer, err = d.pool(1, "_txlock=immediate")
@@ -196,8 +224,16 @@ func (d *DB) Check(ctx context.Context) error {
 	})
 }
 
-// Close waits for running transactions and closes the database.
+// Close waits for running transactions and closes the database. The witness then
+// knows its file to the byte.
 func (d *DB) Close() error {
+	if err := d.close(); err != nil {
+		return err
+	}
+	return d.vouch()
+}
+
+func (d *DB) close() error {
 	var errs []error
 	for _, pool := range []*sqlx.DB{d.readers, d.writer} {
 		if pool != nil {
