@@ -28,7 +28,7 @@ func cutAfter(t testing.TB, target, store string, sequence int64) {
 
 // TestBareHostOlderThanTheLog comes back with a system database that is older than the
 // log: a deleted tenant can still be undeleted, who was locked stays locked, a revoked
-// key stays revoked. A chain that ends before what is known to be shipped is refused
+// key stays revoked, what was refused stays refused, and nobody reads by glass. A chain that ends before what is known to be shipped is refused
 // until somebody accepts it.
 func TestBareHostOlderThanTheLog(t *testing.T) {
 	t.Parallel()
@@ -47,7 +47,10 @@ func TestBareHostOlderThanTheLog(t *testing.T) {
 	s.must("tenant", "delete", "gone", "--yes")
 	s.must("keys", "copies", "now")
 	s.must("snapshot", "now", "acme")
+	refused := s.letInByGlass("ada@example.com")
 	before := answer[struct{ Seq int64 }](s, "snapshot", "now", "system").Seq
+	s.must("access", "refuse", "acme", refused)
+	s.signIn("tom@example.com").want(200, "PUT", "/api/v1/tenants/acme/policies/access", map[string]any{"emergency": true})
 	s.must("person", "lock", "mia@example.com")
 	s.must("key", "revoke", "acme", key.ID)
 	acme.want(200, "POST", records("items"), map[string]any{"n": 1})
@@ -62,14 +65,21 @@ func TestBareHostOlderThanTheLog(t *testing.T) {
 
 	n := s.lost()
 	back := jsonOf[bareDone](t, n.ok(code, "restore", "--all", "--from", from, "--recovery-key-stdin", "--json"))
-	if fmt.Sprint(back.Parked) != "[gone/prod]" || len(back.Stores) != 2 || back.Ended != 1 || back.Revoked != 1 || len(back.Warnings) > 0 {
+	if fmt.Sprint(back.Parked) != "[gone/prod]" || len(back.Stores) != 2 || back.Ended != 4 || back.Revoked != 1 || len(back.Warnings) > 0 {
 		t.Errorf("came back: %+v", back)
 	}
 	n.unsealed(code)
 	if r := n.guest().call("POST", "/api/v1/session", map[string]string{"email": "mia@example.com", "password": password}); r.status == 201 {
 		t.Error("who was locked signs in")
 	}
-	n.signIn("ada@example.com")
+	ada := n.signIn("ada@example.com")
+	ada.want(403, "GET", "/api/v1/stores/acme/prod/collections/items/records", nil) // glass does not come back
+	if p := get[struct{ Emergency bool }](n.signIn("tom@example.com"), "/api/v1/tenants/acme/policies/access"); !p.Emergency {
+		t.Error("the policy of access is the older one")
+	}
+	if d := n.cli("access", "approve", "acme", refused); d.code == 0 {
+		t.Error("what was refused can be approved")
+	}
 	n.tenant("acme", key.Key).want(401, "GET", records("items"), nil)
 	if d := n.cli("key", "list", "gone"); d.code == 0 {
 		t.Error("a deleted tenant is live")
@@ -84,6 +94,21 @@ func TestBareHostOlderThanTheLog(t *testing.T) {
 	}
 	n.stop()
 	s.cutChain(code, from, target, id)
+}
+
+// letInByGlass has an operator let into acme to read, and another request of theirs open,
+// whose id it gives. Tom owns acme besides the host.
+func (s *server) letInByGlass(email string) (open string) {
+	s.t.Helper()
+	s.operator("tom@example.com")
+	s.joins("tom@example.com", "acme")
+	ada := s.signIn(email)
+	const asked = "/api/v1/tenants/acme/access-requests"
+	given := recordID(ada.want(201, "POST", asked, map[string]any{"why": "ticket", "lasts": "8h"}))
+	open = recordID(ada.want(201, "POST", asked, map[string]any{"why": "ticket", "export": true}))
+	s.must("access", "approve", "acme", given)
+	ada.want(200, "GET", "/api/v1/stores/acme/prod/collections/items/records", nil)
+	return open
 }
 
 // cutChain takes away what the system database knows to be shipped.
