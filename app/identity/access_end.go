@@ -56,6 +56,22 @@ func (s *Service) disconnect(holder, tenant string) {
 	}
 }
 
+// disconnectAll is disconnect in every tenant where somebody has a role: a studio does not
+// outlive a session that was ended.
+func (s *Service) disconnectAll(ctx context.Context, person string) error {
+	st, err := s.standing(ctx, person)
+	if isNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, scope := range st.scopes(s.now()) {
+		s.disconnect(person, scope)
+	}
+	return nil
+}
+
 // endAccess writes down what the time has ended: requests that nobody answered, and
 // grants that are over. Each check of a permission looks at the clock by itself; what is
 // written here stays ended should the clock be set back.

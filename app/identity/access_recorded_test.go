@@ -159,3 +159,33 @@ func TestEveryEndDisconnects(t *testing.T) {
 		mu.Unlock()
 	}
 }
+
+// TestStudiosEndWithTheSession: signed out, ended from elsewhere, or by a new password; a
+// factor shown again ends none.
+func TestStudiosEndWithTheSession(t *testing.T) {
+	h := newGlassHouse(t)
+	var mu sync.Mutex
+	ended := 0
+	h.config.Revoked = func(data.StoreID, data.Actor) { mu.Lock(); ended++; mu.Unlock() }
+	h.open()
+	in := func() *browser { return h.browser().signIn("olga@example.com") }
+	step := func(what string, want bool, do func()) {
+		t.Helper()
+		mu.Lock()
+		ended = 0
+		mu.Unlock()
+		do()
+		mu.Lock()
+		defer mu.Unlock()
+		equal(t, what, ended > 0, want)
+	}
+	step("step-up", false, func() { in().want(204, "POST", "/api/v1/session/step-up", `{"password":"`+goodPassword+`"}`) })
+	step("sign-out", true, func() { in().want(204, "DELETE", "/api/v1/session", "") })
+	step("others", true, func() { b := in(); in(); b.want(204, "DELETE", "/api/v1/session/sessions", "") })
+	step("lost roles", true, func() { in(); must(t, h.EndSessions(bg, h.ids["olga"])) })
+	step("password", true, func() {
+		b := in()
+		in()
+		b.want(204, "POST", "/api/v1/session/password", `{"current":"`+goodPassword+`","password":"`+newPassword+`"}`)
+	})
+}

@@ -200,20 +200,12 @@ func (s *Service) MakeFederated(ctx context.Context, email, name, role, scope st
 	if err := s.insertFederated(ctx, n, g, now); err != nil {
 		return Account{}, fmt.Errorf("make account: %w", err)
 	}
-	err := s.record(ctx, "person.create", id, api.OK, map[string]string{"method": string(BySSO)})
-	if err == nil {
-		err = s.recordGrant(ctx, "grant.create", g)
-	}
-	if err := s.orUndo(ctx, err, `DELETE FROM persons WHERE id = ?`, id); err != nil {
-		return Account{}, err
-	}
 	return s.AccountByID(ctx, id)
 }
 
-// insertFederated adds the person with the role, or neither.
+// insertFederated adds the person with the role, or neither, and records it.
 func (s *Service) insertFederated(ctx context.Context, n NewPerson, g Grant, now time.Time) error {
-	defer s.grants.forget()
-	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+	return s.noted(ctx, func(tx *sqlx.Tx) error {
 		if _, err := s.effectOf(ctx, tx, g.Scope, g.Role); err != nil {
 			return err
 		}
@@ -221,6 +213,11 @@ func (s *Service) insertFederated(ctx context.Context, n NewPerson, g Grant, now
 			return err
 		}
 		return insertGrant(ctx, tx, g, now)
+	}, func(ctx context.Context) error {
+		if err := s.record(ctx, "person.create", g.Person, api.OK, map[string]string{"method": string(BySSO)}); err != nil {
+			return err
+		}
+		return s.recordGrant(ctx, "grant.create", g)
 	})
 }
 

@@ -121,7 +121,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 		accounts: signin.NewBackoff(accountPolicy, c.Clock), origins: signin.NewBackoff(addressPolicy, c.Clock),
 		asked: signin.NewBackoff(challengePolicy, c.Clock),
 	}
-	s.sessions.limits, s.sessions.outgrown = s.sessionLimits, s.outgrown
+	s.sessions.limits, s.sessions.outgrown, s.sessions.ended = s.sessionLimits, s.outgrown, s.disconnectAll
 	if err := errors.Join(s.loadPolicies(ctx), s.loadAccountPolicies(ctx)); err != nil {
 		return nil, fmt.Errorf("new identity: %w", err)
 	}

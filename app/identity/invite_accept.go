@@ -233,7 +233,7 @@ func errHasAccount() error {
 func (s *Service) addNewcomer(ctx context.Context, row inviteRow, n newcomer) error {
 	now := s.now()
 	g := row.grant(n.id, now)
-	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+	err := s.noted(ctx, func(tx *sqlx.Tx) error {
 		if err := useInvite(ctx, tx, row, n.id, now); err != nil {
 			return err
 		}
@@ -248,17 +248,13 @@ func (s *Service) addNewcomer(ctx context.Context, row inviteRow, n newcomer) er
 			return err
 		}
 		return s.giveInvited(ctx, tx, row, g, now)
+	}, func(ctx context.Context) error {
+		return s.recordAccepted(data.WithActor(ctx, data.Actor{Kind: data.Person, ID: n.id}), row, g)
 	})
-	s.grants.forget()
 	if err != nil {
 		return fmt.Errorf("accept invite: %w", err)
 	}
-	ctx = data.WithActor(ctx, data.Actor{Kind: data.Person, ID: n.id})
-	err = errors.Join(s.recordAccepted(ctx, row, g))
-	if err != nil {
-		err = s.orUndo(ctx, err, `UPDATE invites SET accepted = 0, accepted_by = '' WHERE id = ?`, row.ID)
-	}
-	return s.orUndo(ctx, err, `DELETE FROM persons WHERE id = ?`, n.id)
+	return nil
 }
 
 func (s *Service) recordAccepted(ctx context.Context, row inviteRow, g Grant) error {
@@ -301,21 +297,16 @@ func (s *Service) join(ctx context.Context, row inviteRow, person string) error 
 	if err != nil {
 		return err
 	}
-	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+	err = s.noted(ctx, func(tx *sqlx.Tx) error {
 		if err := useInvite(ctx, tx, row, person, now); err != nil || has {
 			return err
 		}
 		return s.giveInvited(ctx, tx, row, g, now)
-	})
-	s.grants.forget()
+	}, func(ctx context.Context) error { return s.recordAccepted(ctx, row, g) })
 	if err != nil {
 		return fmt.Errorf("accept invite: %w", err)
 	}
-	err = s.recordAccepted(ctx, row, g)
-	if err != nil {
-		err = s.orUndo(ctx, err, `UPDATE invites SET accepted = 0, accepted_by = '' WHERE id = ?`, row.ID)
-	}
-	return s.orUndo(ctx, err, `DELETE FROM grants WHERE id = ?`, g.ID)
+	return nil
 }
 
 func (s *Service) invitePending(r *http.Request) string {

@@ -79,9 +79,11 @@ type sessions struct {
 	limits func(ctx context.Context, person string) (idle, absolute time.Duration, err error)
 	// outgrown says that the person has become more than the session may be; nil: never.
 	outgrown func(ctx context.Context, session Session) (bool, error)
-	turn     sync.Mutex // a renewal must not bring back what is being ended
-	mu       sync.RWMutex
-	live     map[digest]*liveSession
+	// ended is told whose session was ended, but by its own time; may be nil.
+	ended func(ctx context.Context, person string) error
+	turn  sync.Mutex // a renewal must not bring back what is being ended
+	mu    sync.RWMutex
+	live  map[digest]*liveSession
 }
 
 // liveSession is a session in memory; its own lock guards the times.
@@ -251,7 +253,16 @@ func (s *sessions) end(ctx context.Context, token string) error {
 	if err != nil {
 		return fmt.Errorf("end session: %w", err)
 	}
-	return s.endOne(ctx, d, session.Person)
+	return s.endFor(ctx, d, session.Person)
+}
+
+// endFor ends one session, and what its person has open in the stores.
+func (s *sessions) endFor(ctx context.Context, d digest, person string) error {
+	err := s.endOne(ctx, d, person)
+	if s.ended != nil {
+		err = errors.Join(err, s.ended(ctx, person))
+	}
+	return err
 }
 
 // endOne marks the session in memory first: from then on no request gets in, even
@@ -284,7 +295,7 @@ func (s *sessions) endAll(ctx context.Context, person, except string) error {
 		if d == spare {
 			continue
 		}
-		if err := s.endOne(ctx, d, person); err != nil {
+		if err := s.endFor(ctx, d, person); err != nil {
 			return err
 		}
 	}

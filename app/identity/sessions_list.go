@@ -78,7 +78,7 @@ func (s *sessions) endByID(ctx context.Context, person, id string) error {
 	}
 	for _, d := range digests {
 		if hex.EncodeToString(d[:8]) == id {
-			return s.endOne(ctx, d, person)
+			return s.endFor(ctx, d, person)
 		}
 	}
 	return data.ErrNotFound
