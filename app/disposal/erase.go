@@ -44,15 +44,23 @@ type Erasure struct {
 	Copies []CopyErasure `json:"copies" doc:"what became of it in the stores that were made of this one"`
 }
 
+// check wants one record or a filter, and a word that is known for copies.
+func (n NewErasure) check() error {
+	if (n.Record == "") == (n.Filter == "") {
+		return api.InvalidField("record", "name one record, or give a filter")
+	}
+	if !slices.Contains([]string{"", "erase", "name"}, n.Copies) {
+		return api.InvalidField("copies", "want erase or name")
+	}
+	return nil
+}
+
 // Erase erases records of a live store, with all that PocketBase deletes with them
 // and their files. The ledger has them, durably, before the first one goes. The
 // errors are those of store.Select.
 func (s *Service) Erase(ctx context.Context, slug string, id data.StoreID, n NewErasure) (Erasure, error) {
-	if (n.Record == "") == (n.Filter == "") {
-		return Erasure{}, api.InvalidField("record", "name one record, or give a filter")
-	}
-	if !slices.Contains([]string{"", "erase", "name"}, n.Copies) {
-		return Erasure{}, api.InvalidField("copies", "want erase or name")
+	if err := n.check(); err != nil {
+		return Erasure{}, err
 	}
 	st, err := s.config.Stores.Acquire(ctx, id)
 	if err != nil {
@@ -61,12 +69,9 @@ func (s *Service) Erase(ctx context.Context, slug string, id data.StoreID, n New
 	defer st.Release()
 	s.erasing.Lock()
 	defer s.erasing.Unlock()
-	refs, err := st.Select(ctx, n.Collection, n.Record, n.Filter)
+	refs, err := selected(ctx, st, n)
 	if err != nil {
-		return Erasure{}, explainSelect(err)
-	}
-	if len(refs) == 0 {
-		return Erasure{}, api.Errorf(404, "not-found", "No record matches (not found).").Because(data.ErrNotFound)
+		return Erasure{}, err
 	}
 	e := Erasure{ID: system.NewID(), Store: id.String(), Collection: n.Collection, Records: len(refs), Reason: n.Reason,
 		Asked: s.now(), By: data.ActorFrom(ctx).String()}
@@ -74,17 +79,7 @@ func (s *Service) Erase(ctx context.Context, slug string, id data.StoreID, n New
 	if err := s.enterErasure(ctx, id, e, refs); err != nil {
 		return Erasure{}, err
 	}
-	event := api.Event{Action: "erasure.create", Target: e.ID, Store: e.Store, Outcome: api.OK, Detail: map[string]string{
-		"collection": refs[0].Collection, "records": strconv.Itoa(len(refs)), "tenant": slug}}
-	if err := s.config.Recorder.Record(ctx, event); err != nil {
-		return Erasure{}, err
-	}
-	if _, err := st.Erase(ctx, refs); err != nil {
-		s.unapplied.Store(true)
-		event.Outcome = api.Failed
-		return Erasure{}, errors.Join(err, s.config.Recorder.Record(ctx, event))
-	}
-	if err := s.erasuresDone(ctx, []string{e.ID}, e.Store); err != nil {
+	if err := s.eraseHere(ctx, slug, st, e, refs); err != nil {
 		return Erasure{}, err
 	}
 	copies, err := s.eraseCopies(ctx, e, n, refs)
@@ -96,6 +91,33 @@ func (s *Service) Erase(ctx context.Context, slug string, id data.StoreID, n New
 		e.Copies = copies
 	}
 	return e, err
+}
+
+// selected are the records that are meant, at least one.
+func selected(ctx context.Context, st *store.Store, n NewErasure) ([]store.RecordRef, error) {
+	refs, err := st.Select(ctx, n.Collection, n.Record, n.Filter)
+	if err != nil {
+		return nil, explainSelect(err)
+	}
+	if len(refs) == 0 {
+		return nil, api.Errorf(404, "not-found", "No record matches (not found).").Because(data.ErrNotFound)
+	}
+	return refs, nil
+}
+
+// eraseHere does to the store what the ledger says of it; what fails is done by Apply.
+func (s *Service) eraseHere(ctx context.Context, slug string, st *store.Store, e Erasure, refs []store.RecordRef) error {
+	event := api.Event{Action: "erasure.create", Target: e.ID, Store: e.Store, Outcome: api.OK, Detail: map[string]string{
+		"collection": refs[0].Collection, "records": strconv.Itoa(len(refs)), "tenant": slug}}
+	if err := s.config.Recorder.Record(ctx, event); err != nil {
+		return err
+	}
+	if _, err := st.Erase(ctx, refs); err != nil {
+		s.unapplied.Store(true)
+		event.Outcome = api.Failed
+		return errors.Join(err, s.config.Recorder.Record(ctx, event))
+	}
+	return s.erasuresDone(ctx, []string{e.ID}, e.Store)
 }
 
 func explainSelect(err error) error {
@@ -158,87 +180,4 @@ func hasher(id data.StoreID, key [32]byte) (func(collection, record string) [32]
 		mac.Sum(sum[:0])
 		return sum
 	}, nil
-}
-
-// Replay gives what takes the erased records of a store out of a restored copy of
-// it: all of them, whenever they were erased. It gives nil when there were none.
-// The function answers how many records it took out.
-func (s *Service) Replay(ctx context.Context, id data.StoreID) (func(context.Context, *store.Store) (int, error), error) {
-	var any bool
-	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
-		return tx.GetContext(ctx, &any, `SELECT EXISTS (SELECT 1 FROM ledger_stores WHERE store = ? AND kind = ?)`, id.String(), kindErase)
-	})
-	if err != nil || !any {
-		return nil, err
-	}
-	return func(ctx context.Context, st *store.Store) (int, error) {
-		return s.replay(data.WithActor(ctx, data.Actor{Kind: data.System}), id, st, nil)
-	}, nil
-}
-
-// replay takes out of a store what some erasures say (nil: all that there were), by
-// looking at all ids of their collections. In a living store the others are left alone:
-// since they were carried out, a record may have been given the same id again.
-func (s *Service) replay(ctx context.Context, id data.StoreID, st *store.Store, erasures []string) (int, error) {
-	ctx = store.OnDuty(ctx) // nobody is shown a record
-	erased, err := s.erasedSets(ctx, id, erasures)
-	if err != nil {
-		return 0, err
-	}
-	var refs []store.RecordRef
-	for collection, sets := range erased {
-		err := st.IDs(ctx, collection, func(rec string) error {
-			for _, set := range sets {
-				if set.records[set.hash(collection, rec)] {
-					refs = append(refs, store.RecordRef{Collection: collection, ID: rec})
-					break
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return 0, err
-		}
-	}
-	if len(refs) == 0 {
-		return 0, nil
-	}
-	return st.Erase(ctx, refs)
-}
-
-// erasedSet is what one generation of the key hashed.
-type erasedSet struct {
-	hash    func(collection, record string) [32]byte
-	records map[[32]byte]bool
-}
-
-// erasedSets are the erased records by collection and generation. A generation that
-// the keyring lacks is an error: these records could not be told from others.
-func (s *Service) erasedSets(ctx context.Context, id data.StoreID, erasures []string) (map[string]map[uint32]*erasedSet, error) {
-	source, out, hashers := s.config.Personal(id), map[string]map[uint32]*erasedSet{}, map[uint32]func(string, string) [32]byte{}
-	err := s.eachErasure(ctx, id, func(e entry) error {
-		if erasures != nil && !slices.Contains(erasures, e.ID) {
-			return nil
-		}
-		for _, r := range e.Records {
-			if hashers[r.Generation] == nil {
-				key, err := source.Generation(r.Generation)
-				if err == nil {
-					hashers[r.Generation], err = hasher(id, key)
-				}
-				if err != nil {
-					return fmt.Errorf("records were erased from this store, and the key that tells which is not in this keyring: %w", err)
-				}
-			}
-			if out[r.Collection] == nil {
-				out[r.Collection] = map[uint32]*erasedSet{}
-			}
-			if out[r.Collection][r.Generation] == nil {
-				out[r.Collection][r.Generation] = &erasedSet{hashers[r.Generation], map[[32]byte]bool{}}
-			}
-			out[r.Collection][r.Generation].records[r.Hash] = true
-		}
-		return nil
-	})
-	return out, err
 }
