@@ -29,14 +29,16 @@ func (rt *Router) document(paths map[string]map[string]any, components map[strin
 	return map[string]any{
 		"openapi": "3.1.0",
 		"info": map[string]any{
-			"title":   or(rt.config.Title, "Holdfast"),
-			"version": or(rt.config.Version, "dev"),
+			"title":       or(rt.config.Title, "Holdfast"),
+			"version":     or(rt.config.Version, "dev"),
+			"description": "The control plane. Errors are problems (RFC 9457); long work answers 202 with an operation.",
 		},
 		"paths": paths,
 		"components": map[string]any{
 			"schemas": components,
 			"securitySchemes": map[string]any{
 				"session": map[string]any{"type": "apiKey", "in": "cookie", "name": "__Host-holdfast"},
+				"key":     map[string]any{"type": "http", "scheme": "bearer", "description": "An API key: hfa_... of the control plane, or hfk_... of a store."},
 			},
 		},
 	}
@@ -57,6 +59,7 @@ func pathOf(pattern string) string {
 func (s *schemas) operation(r Route, problem schema) map[string]any {
 	op := map[string]any{
 		"operationId":           operationID(r),
+		"tags":                  []string{tagOf(r.Path)},
 		"summary":               r.Summary,
 		"responses":             s.responses(r, problem),
 		"x-holdfast-permission": string(r.Permission),
@@ -71,7 +74,7 @@ func (s *schemas) operation(r Route, problem schema) map[string]any {
 		op["requestBody"] = map[string]any{"required": true, "content": s.content(r.Consumes, r.Request)}
 	}
 	if r.Permission != Public {
-		op["security"] = []any{map[string]any{"session": []string{}}}
+		op["security"] = []any{map[string]any{"session": []string{}}, map[string]any{"key": []string{}}}
 	}
 	return op
 }
@@ -87,6 +90,16 @@ func operationID(r Route) string {
 		id += title(part)
 	}
 	return id
+}
+
+// tagOf groups operations by what they are about: "tenants" of /api/v1/tenants/{slug},
+// "snapshots" of /api/v1/stores/{slug}/{env}/snapshots/now.
+func tagOf(path string) string {
+	parts := strings.Split(strings.TrimPrefix(strings.TrimPrefix(path, "/"), "api/v1/"), "/")
+	if parts[0] == "stores" && len(parts) > 3 {
+		return parts[3]
+	}
+	return parts[0]
 }
 
 func (s *schemas) parameters(r Route) []any {

@@ -1,6 +1,7 @@
 package sso
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -65,7 +66,7 @@ func (s *Service) flowRoutes() []api.Route {
 			Request: Finish{}, Response: Finished{}, Handler: s.serveFinish},
 		{Method: http.MethodPost, Path: "/api/v1/session/step-up/sso/{provider}", Permission: api.Signed, Assurance: api.Bare, Summary: "Begin to step up by signing in at the provider again",
 			Request: Begin{}, Response: Begun{}, Handler: s.serveBegin(toStepUp)},
-		{Method: http.MethodPost, Path: "/api/v1/session/links/{provider}", Permission: api.Signed, Assurance: api.Enrol, Summary: "Begin to link one's account at a provider",
+		{Method: http.MethodPost, Path: "/api/v1/session/links/{id}", Permission: api.Signed, Assurance: api.Enrol, Summary: "Begin to link one's account at a provider, whose id this is",
 			Request: Begin{}, Response: Begun{}, Handler: s.serveBegin(toLink)},
 	}
 }
@@ -120,7 +121,8 @@ func (s *Service) serveBegin(why purpose) func(http.ResponseWriter, *http.Reques
 
 // mayBegin finds the provider, and who sets out where somebody has to be signed in.
 func (s *Service) mayBegin(r *http.Request, why purpose) (row, string, error) {
-	row, err := s.provider(r.Context(), r.PathValue("provider"))
+	// OpenAPI has one name for what stands in one place of a path: DELETE has a link's id there.
+	row, err := s.provider(r.Context(), cmp.Or(r.PathValue("provider"), r.PathValue("id")))
 	if err != nil || why == toSignIn {
 		return row, "", err
 	}
