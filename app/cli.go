@@ -38,9 +38,22 @@ func (c *cli) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: %w (usage: %s)", errUsage, err, cmd.UseLine())
 	})
-	root.AddCommand(c.serve(), c.unseal(), c.operator(), c.person(), c.secondFactor(), c.sso(), c.users(), c.member(), c.role(), c.access(), c.permission(), c.invite(), c.mail(), c.tenant(), c.key(), c.importRecords(), c.export(),
-		c.target(), c.keys(), c.snapshot(), c.scrub(), c.acceptLoss(), c.restore(), c.drill(), c.review(), c.doctor(), c.audit(), c.operation(), c.disposal(), c.erase())
+	chapter(root, "The appliance:", c.serve(), c.unseal(), c.doctor(), c.operation(), c.mail())
+	chapter(root, "Tenants and their data:", c.tenant(), c.key(), c.importRecords(), c.export(), c.users())
+	chapter(root, "People:", c.operator(), c.person(), c.member(), c.role(), c.permission(), c.invite(), c.access(), c.review(), c.secondFactor(), c.sso())
+	chapter(root, "Snapshots and restore:", c.target(), c.snapshot(), c.restore(), c.drill(), c.scrub(), c.acceptLoss())
+	chapter(root, "Keys and proof:", c.keys(), c.audit(), c.disposal(), c.erase())
+	everyCommand(root, c.polish)
 	return root
+}
+
+// chapter adds commands under a heading of the help.
+func chapter(root *cobra.Command, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: title, Title: title})
+	for _, cmd := range commands {
+		cmd.GroupID = title
+		root.AddCommand(cmd)
+	}
 }
 
 // environment gives each flag that was not set its HOLDFAST_* variable.

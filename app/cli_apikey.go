@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -56,28 +57,36 @@ func (p keyPlace) path(args []string, rest int) (string, []string, error) {
 	return path + "/keys", args[1:], err
 }
 
+// newKey is what `key create` says of a key.
+type newKey struct {
+	Name        string   `json:"name"`
+	Scope       string   `json:"scope,omitempty"`
+	Permissions []string `json:"permissions,omitempty"`
+	Collections []string `json:"collections,omitempty"`
+	Addresses   []string `json:"addresses,omitempty"`
+	Expires     string   `json:"expires,omitempty"`
+	Rate        int      `json:"rate,omitempty"`
+}
+
+func (k *newKey) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&k.Name, "name", "", "what the key is for")
+	f.StringVar(&k.Scope, "scope", "read", "read, write, admin or snapshot")
+	f.StringSliceVar(&k.Permissions, "permissions", nil, "what a key of the control plane may, separated by commas")
+	f.StringSliceVar(&k.Collections, "collections", nil, "only these collections, separated by commas")
+	f.StringSliceVar(&k.Addresses, "from", nil, "only from these addresses or networks, separated by commas")
+	f.StringVar(&k.Expires, "expires", "90d", "how long it lasts: 90d, 12h")
+	f.IntVar(&k.Rate, "rate", 0, "requests a minute; 600000 where it is not given")
+}
+
 func (c *cli) keyCreate() *cobra.Command {
-	var k struct {
-		Name        string   `json:"name"`
-		Scope       string   `json:"scope,omitempty"`
-		Permissions []string `json:"permissions,omitempty"`
-		Collections []string `json:"collections,omitempty"`
-		Addresses   []string `json:"addresses,omitempty"`
-		Expires     string   `json:"expires,omitempty"`
-		Rate        int      `json:"rate,omitempty"`
-	}
+	var k newKey
 	var place keyPlace
-	cmd := &cobra.Command{Use: "create TENANT --name NAME --scope read|write|admin|snapshot", Short: "Create an API key; it is shown once",
+	cmd := &cobra.Command{Use: "create TENANT|--appliance --name NAME", Short: "Create an API key; it is shown once",
 		Long: "Creates a key of a store, or with --appliance and --permissions one of the control plane, for automation.\n" +
 			"The latter may no more than who made it, and nothing that reaches records.", Args: usage(cobra.MaximumNArgs(1))}
 	place.flag(cmd)
-	cmd.Flags().StringVar(&k.Name, "name", "", "what the key is for")
-	cmd.Flags().StringVar(&k.Scope, "scope", "read", "read, write, admin or snapshot")
-	cmd.Flags().StringSliceVar(&k.Permissions, "permissions", nil, "what a key of the control plane may, separated by commas")
-	cmd.Flags().StringSliceVar(&k.Collections, "collections", nil, "only these collections, separated by commas")
-	cmd.Flags().StringSliceVar(&k.Addresses, "from", nil, "only from these addresses or networks, separated by commas")
-	cmd.Flags().StringVar(&k.Expires, "expires", "90d", "how long it lasts: 90d, 12h")
-	cmd.Flags().IntVar(&k.Rate, "rate", 0, "requests a minute; 600000 where it is not given")
+	k.flags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		path, _, err := place.path(args, 0)
 		if err == nil && place.appliance != (len(k.Permissions) > 0) {
@@ -114,7 +123,7 @@ func (k keyRow) reach() string {
 
 func (c *cli) keyList() *cobra.Command {
 	var place keyPlace
-	cmd := &cobra.Command{Use: "list TENANT", Short: "List API keys", Args: usage(cobra.MaximumNArgs(1))}
+	cmd := &cobra.Command{Use: "list TENANT|--appliance", Short: "List API keys", Args: usage(cobra.MaximumNArgs(1))}
 	place.flag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		path, _, err := place.path(args, 0)
@@ -171,7 +180,7 @@ func (c *cli) keyRotate() *cobra.Command {
 		Overlap string `json:"overlap,omitempty"`
 		Expires string `json:"expires,omitempty"`
 	}
-	cmd := &cobra.Command{Use: "rotate TENANT ID [--overlap 24h]", Short: "Create a key that follows another, which goes on for the overlap", Args: usage(cobra.RangeArgs(1, 2))}
+	cmd := &cobra.Command{Use: "rotate TENANT|--appliance ID", Short: "Create a key that follows another, which goes on for the overlap", Args: usage(cobra.RangeArgs(1, 2))}
 	place.flag(cmd)
 	cmd.Flags().StringVar(&r.Overlap, "overlap", "24h", "how long the old key goes on: 24h, 7d")
 	cmd.Flags().StringVar(&r.Expires, "expires", "", "how long the new key lasts; as long as the old one where it is not given")
@@ -180,17 +189,17 @@ func (c *cli) keyRotate() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.showNewKey(cmd.Context(), path+"/"+rest[0]+"/rotate", r)
+		return c.showNewKey(cmd.Context(), path+"/"+url.PathEscape(rest[0])+"/rotate", r)
 	}
 	return cmd
 }
 
 func (c *cli) keyEnable() *cobra.Command {
-	return c.onKey("enable TENANT ID", "Bring back a key that was disabled because nobody used it", "POST", "/enable", "enabled", "key %s is enabled")
+	return c.onKey("enable TENANT|--appliance ID", "Bring back a key that was disabled because nobody used it", "POST", "/enable", "enabled", "key %s is enabled")
 }
 
 func (c *cli) keyRevoke() *cobra.Command {
-	return c.onKey("revoke TENANT ID", "Revoke an API key at once", "DELETE", "", "revoked", "key %s is revoked")
+	return c.onKey("revoke TENANT|--appliance ID", "Revoke an API key at once", "DELETE", "", "revoked", "key %s is revoked")
 }
 
 // onKey is a command that does one thing to one key.
@@ -204,7 +213,7 @@ func (c *cli) onKey(use, short, method, suffix, done, sentence string) *cobra.Co
 			return err
 		}
 		return c.with(cmd.Context(), func(cl *client) error {
-			if err := cl.call(cmd.Context(), method, path+"/"+rest[0]+suffix, nil, nil); err != nil {
+			if err := cl.call(cmd.Context(), method, path+"/"+url.PathEscape(rest[0])+suffix, nil, nil); err != nil {
 				return err
 			}
 			return c.object(map[string]any{"id": rest[0], done: true}, sentence, rest[0])

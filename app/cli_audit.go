@@ -1,11 +1,13 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"holdfast/app/audit"
 	"holdfast/data"
 )
 
@@ -30,74 +32,70 @@ func auditPath(tenant string) (string, error) {
 }
 
 func (c *cli) audit() *cobra.Command {
-	return group("audit", "Transparency logs: what was done, and the proof of it", c.auditList(), c.auditVerify())
+	return group("audit", "Transparency logs: what was done, and the proof of it",
+		c.auditList(), c.auditVerify(), c.auditCheckpoint(), c.auditProve(), c.auditExport())
+}
+
+// onLog is a command about one log: the appliance's, or with --tenant a store's.
+func (c *cli) onLog(cmd *cobra.Command, run func(ctx context.Context, cl *client, path string, args []string) error) *cobra.Command {
+	var tenant string
+	cmd.Flags().StringVar(&tenant, "tenant", "", "the log of this tenant's store; the appliance's where it is not given")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		path, err := auditPath(tenant)
+		if err != nil {
+			return err
+		}
+		return c.with(cmd.Context(), func(cl *client) error { return run(cmd.Context(), cl, path, args) })
+	}
+	return cmd
 }
 
 func (c *cli) auditList() *cobra.Command {
-	var tenant string
 	var last int
-	cmd := &cobra.Command{Use: "list [--tenant T]", Short: "List the newest entries", Args: usage(cobra.NoArgs)}
-	cmd.Flags().StringVar(&tenant, "tenant", "", "the log of this tenant's store; the appliance's where it is not given")
+	cmd := &cobra.Command{Use: "list", Short: "List the newest entries", Args: usage(cobra.NoArgs)}
 	cmd.Flags().IntVar(&last, "last", 50, "how many entries, at most 200")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		path, err := auditPath(tenant)
-		if err != nil {
+	return c.onLog(cmd, func(ctx context.Context, cl *client, path string, _ []string) error {
+		var l list[auditRow]
+		if err := cl.call(ctx, "GET", fmt.Sprintf("%s?perPage=%d", path, last), nil, &l); err != nil {
 			return err
 		}
-		return c.with(cmd.Context(), func(cl *client) error {
-			var l list[auditRow]
-			if err := cl.call(cmd.Context(), "GET", fmt.Sprintf("%s?perPage=%d", path, last), nil, &l); err != nil {
-				return err
-			}
-			return table(c, l.Items, "INDEX TIME ACTOR ACTION TARGET OUTCOME", func(e auditRow) []any {
-				return []any{e.Index, e.Time, e.Actor, e.Action, e.Target, e.Outcome}
-			})
+		return table(c, l.Items, "INDEX TIME ACTOR ACTION TARGET OUTCOME", func(e auditRow) []any {
+			return []any{e.Index, e.Time, e.Actor, e.Action, e.Target, e.Outcome}
 		})
-	}
-	return cmd
+	})
 }
 
-type auditVerdict struct {
-	OK       bool     `json:"ok"`
-	Size     int64    `json:"size"`
-	Root     string   `json:"root"`
-	Problems []string `json:"problems,omitempty"`
-}
-
+// auditVerify asks the appliance about a log; of a FILE it needs none.
 func (c *cli) auditVerify() *cobra.Command {
-	var tenant string
-	cmd := &cobra.Command{Use: "verify [--tenant T]", Short: "Recompute a log and hold it against its checkpoint and the change feed", Args: usage(cobra.NoArgs)}
-	cmd.Flags().StringVar(&tenant, "tenant", "", "the log of this tenant's store; the appliance's where it is not given")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		path, err := auditPath(tenant)
-		if err != nil {
-			return err
+	var key, since string
+	cmd := c.onLog(&cobra.Command{Use: "verify [FILE --key KEY]", Short: "Recompute a log and hold it against its checkpoint and the change feed; or check an export or a proof",
+		Long: "Without FILE the appliance recomputes the log, and holds it against its signed checkpoint and the store's change feed.\n" +
+			"With FILE, an export or a proof that audit export or audit prove wrote is checked here, without any appliance.",
+		Args: usage(cobra.MaximumNArgs(1))}, func(ctx context.Context, cl *client, path string, _ []string) error {
+		return c.verifyLog(ctx, cl, path)
+	})
+	cmd.Flags().StringVar(&key, "key", "", "of FILE: verifier key, as the appliance showed it")
+	cmd.Flags().StringVar(&since, "since", "", "of a proof that was made with --since: the checkpoint that you kept")
+	live := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 1:
+			return c.verifyAuditFile(args[0], key, since)
+		case key != "" || since != "":
+			return fmt.Errorf("%w: --key and --since go with a FILE", errUsage)
 		}
-		return c.with(cmd.Context(), func(cl *client) error {
-			var v auditVerdict
-			if err := cl.call(cmd.Context(), "POST", path+"/verify", nil, &v); err != nil {
-				return err
-			}
-			if err := c.object(v, "%s, root %s: %s", counted(v.Size, "entry"), v.Root, verdict(v.OK)); err != nil || v.OK {
-				return err
-			}
-			return fmt.Errorf("the log does not hold: %s", strings.Join(v.Problems, "; "))
-		})
+		return live(cmd, args)
 	}
 	return cmd
 }
 
-func (c *cli) operation() *cobra.Command {
-	list := &cobra.Command{Use: "list", Short: "List operations", Args: usage(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error {
-		return c.with(cmd.Context(), func(cl *client) error {
-			items, err := all[operationState](cmd.Context(), cl, "/api/v1/operations")
-			if err != nil {
-				return err
-			}
-			return table(c, items, "ID KIND TARGET STATE CREATED", func(o operationState) []any {
-				return []any{o.ID, o.Kind, o.Target, o.State, o.Created}
-			})
-		})
-	}}
-	return group("operation", "Operations: imports, snapshots, restores", list)
+func (c *cli) verifyLog(ctx context.Context, cl *client, path string) error {
+	var r audit.Report
+	if err := cl.call(ctx, "POST", path+"/verify", nil, &r); err != nil {
+		return err
+	}
+	if err := c.object(r, "%s, root %s: %s", counted(r.Size, "entry"), r.Root, verdict(r.OK)); err != nil || r.OK {
+		return err
+	}
+	return fmt.Errorf("the log does not hold: %s", strings.Join(r.Problems, "; "))
 }

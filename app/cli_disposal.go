@@ -138,32 +138,51 @@ func (e erasureRow) text() string {
 	return out
 }
 
+// eraseFlags are what `erase` is told beside what it erases.
+type eraseFlags struct {
+	filter, reason  string
+	yes, sourceOnly bool
+}
+
+func (e *eraseFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&e.filter, "filter", "", "PocketBase filter for the records")
+	f.StringVar(&e.reason, "reason", "", "why; name nobody in it")
+	f.BoolVar(&e.yes, "yes", false, "yes, erase all that the filter finds")
+	f.BoolVar(&e.sourceOnly, "source-only", false, "only name the tenants that were restored from snapshots of this one; erase nothing there")
+}
+
+// order is what the server is asked for: TENANT COLLECTION and RECORD or a filter.
+func (e eraseFlags) order(args []string) (map[string]string, error) {
+	if (len(args) == 3) == (e.filter != "") {
+		return nil, fmt.Errorf("%w: name one RECORD, or give --filter", errUsage)
+	}
+	if e.filter != "" && !e.yes {
+		return nil, fmt.Errorf("%w: nothing brings back what the filter finds, no snapshot either; say --yes", errUsage)
+	}
+	body := map[string]string{"collection": args[1], "filter": e.filter, "reason": e.reason}
+	if len(args) == 3 {
+		body["record"] = args[2]
+	}
+	if e.sourceOnly {
+		body["copies"] = "name"
+	}
+	return body, nil
+}
+
 func (c *cli) erase() *cobra.Command {
-	var filter, reason string
-	var yes, sourceOnly bool
+	var flags eraseFlags
 	cmd := &cobra.Command{Use: "erase TENANT COLLECTION [RECORD | --filter EXPRESSION --yes]",
 		Short: "Erase records and their files so that no restore brings them back", Args: usage(cobra.RangeArgs(2, 3))}
-	cmd.Flags().StringVar(&filter, "filter", "", "PocketBase filter for the records")
-	cmd.Flags().StringVar(&reason, "reason", "", "why; name nobody in it")
-	cmd.Flags().BoolVar(&yes, "yes", false, "yes, erase all that the filter finds")
-	cmd.Flags().BoolVar(&sourceOnly, "source-only", false, "only name the tenants that were restored from snapshots of this one; erase nothing there")
+	flags.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		path, err := storePath(args[0])
 		if err != nil {
 			return err
 		}
-		if (len(args) == 3) == (filter != "") {
-			return fmt.Errorf("%w: name one RECORD, or give --filter", errUsage)
-		}
-		if filter != "" && !yes {
-			return fmt.Errorf("%w: nothing brings back what the filter finds, no snapshot either; say --yes", errUsage)
-		}
-		body := map[string]string{"collection": args[1], "filter": filter, "reason": reason}
-		if len(args) == 3 {
-			body["record"] = args[2]
-		}
-		if sourceOnly {
-			body["copies"] = "name"
+		body, err := flags.order(args)
+		if err != nil {
+			return err
 		}
 		return c.with(cmd.Context(), func(cl *client) error {
 			var e erasureRow

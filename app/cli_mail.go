@@ -52,37 +52,30 @@ func (m mailRow) words() string {
 	return fmt.Sprintf("mail goes out from %s through %s:%d (%s); %s wait, %d failed lately", m.From, m.Host, m.Port, m.TLS, counted(m.Waiting, "letter"), m.Failed)
 }
 
+// mailFlags are what `mail set` is told beside the host.
+type mailFlags struct {
+	from, user, tls, roots string
+	stdin                  bool
+}
+
+func (m *mailFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&m.from, "mail-from", "", "sender, as holdfast@example.org")
+	f.StringVar(&m.user, "mail-user", "", "name to sign in to the server with")
+	f.StringVar(&m.tls, "mail-tls", "starttls", "starttls (port 587), tls (465), or none (25) for a server on this host")
+	f.StringVar(&m.roots, "mail-roots", "", "PEM file of the server's own certificate authority")
+	f.BoolVar(&m.stdin, "password-stdin", false, "read the password from standard input")
+}
+
 func (c *cli) mailSet() *cobra.Command {
-	var from, user, secure, roots string
-	var stdin bool
-	cmd := &cobra.Command{Use: "set HOST[:PORT] --from ADDRESS", Short: "Set the mail server", Args: usage(cobra.ExactArgs(1)),
+	var m mailFlags
+	cmd := &cobra.Command{Use: "set HOST[:PORT] --mail-from ADDRESS", Short: "Set the mail server", Args: usage(cobra.ExactArgs(1)),
 		Long: "Sets the mail server. The password is read from standard input, or from HOLDFAST_MAIL_PASSWORD."}
-	cmd.Flags().StringVar(&from, "mail-from", "", "sender, as holdfast@example.org")
-	cmd.Flags().StringVar(&user, "mail-user", "", "name to sign in to the server with")
-	cmd.Flags().StringVar(&secure, "mail-tls", "starttls", "starttls (port 587), tls (465), or none (25) for a server on this host")
-	cmd.Flags().StringVar(&roots, "mail-roots", "", "PEM file of the server's own certificate authority")
-	cmd.Flags().BoolVar(&stdin, "password-stdin", false, "read the password from standard input")
-	cmd.Use = "set HOST[:PORT] --mail-from ADDRESS"
+	m.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		body, err := mailServer(args[0])
+		body, err := c.mailSettings(args[0], m)
 		if err != nil {
 			return err
-		}
-		body["from"], body["user"], body["tls"] = from, user, secure
-		if roots != "" {
-			pem, err := os.ReadFile(roots)
-			if err != nil {
-				return fmt.Errorf("%w: --mail-roots: %w", errUsage, err)
-			}
-			body["roots"] = string(pem)
-		}
-		if password, given := os.LookupEnv("HOLDFAST_MAIL_PASSWORD"); given {
-			body["password"] = password
-		}
-		if stdin {
-			if body["password"], err = c.ask("Password of the mail server: "); err != nil {
-				return err
-			}
 		}
 		return c.with(cmd.Context(), func(cl *client) error {
 			var m mailRow
@@ -93,6 +86,30 @@ func (c *cli) mailSet() *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+// mailSettings is what the server is told; the password comes from where nobody else
+// of this host sees it.
+func (c *cli) mailSettings(host string, m mailFlags) (map[string]any, error) {
+	body, err := mailServer(host)
+	if err != nil {
+		return nil, err
+	}
+	body["from"], body["user"], body["tls"] = m.from, m.user, m.tls
+	if m.roots != "" {
+		pem, err := os.ReadFile(m.roots)
+		if err != nil {
+			return nil, fmt.Errorf("%w: --mail-roots: %w", errUsage, err)
+		}
+		body["roots"] = string(pem)
+	}
+	if password, given := os.LookupEnv("HOLDFAST_MAIL_PASSWORD"); given {
+		body["password"] = password
+	}
+	if m.stdin {
+		body["password"], err = c.ask("Password of the mail server: ")
+	}
+	return body, err
 }
 
 // mailServer reads HOST[:PORT]; without a port the one that is usual is taken.

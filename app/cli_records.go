@@ -133,16 +133,19 @@ func (c *cli) export() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.with(cmd.Context(), func(cl *client) error {
-			resp, err := cl.do(cmd.Context(), "GET", path, "", nil)
-			if err != nil {
-				return err
-			}
-			defer resp.Body.Close()
-			return c.save(resp.Body, out)
-		})
+		return c.with(cmd.Context(), func(cl *client) error { return c.fetch(cmd.Context(), cl, path, out) })
 	}
 	return cmd
+}
+
+// fetch writes what a path answers to a file, or to standard output ("-").
+func (c *cli) fetch(ctx context.Context, cl *client, path, out string) error {
+	resp, err := cl.do(ctx, "GET", path, "", nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return c.save(resp.Body, out)
 }
 
 func exportPath(args []string, out string) (string, error) {

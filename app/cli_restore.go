@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -137,7 +138,7 @@ func (c *cli) restoreTenant(ctx context.Context, f *restoreFlags, tenant string)
 	case f.confirm != "":
 		return c.restoreConfirm(ctx, tenant, f.confirm)
 	case f.undo != "":
-		return storeOperation(ctx, c, tenant, "/restores/"+f.undo+"/undo", nil, func(r restoreResult) error {
+		return storeOperation(ctx, c, tenant, "/restores/"+url.PathEscape(f.undo)+"/undo", nil, func(r restoreResult) error {
 			return c.object(r, "restore %s of %s undone: %d changes made since are gone", f.undo, tenant, r.Undone)
 		})
 	case f.order.As == "" && !f.order.InPlace && len(f.order.Collections) == 0:
@@ -208,7 +209,7 @@ func (c *cli) restoreConfirm(ctx context.Context, tenant, id string) error {
 	}
 	return c.with(ctx, func(cl *client) error {
 		var done restoreListed
-		if err := cl.call(ctx, http.MethodPost, path+"/restores/"+id+"/confirm", nil, &done); err != nil {
+		if err := cl.call(ctx, http.MethodPost, path+"/restores/"+url.PathEscape(id)+"/confirm", nil, &done); err != nil {
 			return err
 		}
 		return c.object(done, "restore %s of %s confirmed: what it replaced is gone", id, tenant)

@@ -3,7 +3,6 @@ package app
 import (
 	"fmt"
 	"net/url"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,11 +17,11 @@ func (c *cli) reviewStart() *cobra.Command {
 	return &cobra.Command{Use: "start [TENANT]", Short: "Begin a review of the appliance, or of a tenant", Args: usage(cobra.MaximumNArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
 		path := "/api/v1/reviews"
 		if len(args) == 1 {
-			slug, err := plainSlug(args[0])
+			tenant, err := tenantPath(args[0])
 			if err != nil {
 				return err
 			}
-			path = "/api/v1/tenants/" + slug + "/reviews"
+			path = tenant + "/reviews"
 		}
 		return c.with(cmd.Context(), func(cl *client) error {
 			var r review.Review
@@ -32,14 +31,6 @@ func (c *cli) reviewStart() *cobra.Command {
 			return c.object(r, "review %s of %s: %d roles and keys to decide until %s", r.ID, r.Name, r.Summary.Waiting, r.Due.Format("2006-01-02"))
 		})
 	}}
-}
-
-// plainSlug refuses what is no tenant's slug.
-func plainSlug(s string) (string, error) {
-	if s == "" || strings.ContainsAny(s, "/?#% ") {
-		return "", fmt.Errorf("%w: %q is not a tenant", errUsage, s)
-	}
-	return s, nil
 }
 
 func (c *cli) reviewList() *cobra.Command {
@@ -104,31 +95,28 @@ func (c *cli) reviewDecide() *cobra.Command {
 	return cmd
 }
 
+// reviewDays are the fields of the policy by their flags.
+func reviewDays(p *review.Policy) map[string]*int {
+	return map[string]*int{"every": &p.Every, "answer": &p.Answer, "notice": &p.Notice, "dormant": &p.Dormant, "warn": &p.Warn, "unused-keys": &p.UnusedKeys}
+}
+
 // reviewPolicy shows the policy, or changes what the flags name.
 func (c *cli) reviewPolicy() *cobra.Command {
-	var p review.Policy
-	cmd := &cobra.Command{Use: "policy", Short: "Show or change when access is reviewed and unused accounts and keys are disabled (days; 0: never)", Args: usage(cobra.NoArgs)}
-	fields := map[string]*int{"every": &p.Every, "answer": &p.Answer, "notice": &p.Notice, "dormant": &p.Dormant, "warn": &p.Warn, "unused-keys": &p.UnusedKeys}
+	var said review.Policy
+	cmd := &cobra.Command{Use: "policy", Short: "Show or change when access is reviewed and unused accounts and keys are disabled", Args: usage(cobra.NoArgs)}
 	for name, about := range map[string]string{
-		"every": "between campaigns of a scope; 0: only on demand", "answer": "to answer, until notice is given", "notice": "from the notice until what is unanswered is revoked",
-		"dormant": "without a sign-in until an account is disabled; 0: never", "warn": "before that its person is warned", "unused-keys": "without use until a key is disabled; 0: never",
+		"every": "days between campaigns of a scope; 0: only on demand", "answer": "days to answer, until notice is given", "notice": "days from the notice until what is unanswered is revoked",
+		"dormant": "days without a sign-in until an account is disabled; 0: never", "warn": "days before that its person is warned", "unused-keys": "days without use until a key is disabled; 0: never",
 	} {
-		cmd.Flags().IntVar(fields[name], name, 0, about)
+		cmd.Flags().IntVar(reviewDays(&said)[name], name, 0, about)
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		said := p
 		return c.with(cmd.Context(), func(cl *client) error {
+			var p review.Policy
 			if err := cl.call(cmd.Context(), "GET", "/api/v1/reviews/policy", nil, &p); err != nil {
 				return err
 			}
-			changed := false
-			wanted := map[string]int{"every": said.Every, "answer": said.Answer, "notice": said.Notice, "dormant": said.Dormant, "warn": said.Warn, "unused-keys": said.UnusedKeys}
-			for name, value := range wanted {
-				if cmd.Flags().Changed(name) {
-					*fields[name], changed = value, true
-				}
-			}
-			if changed {
+			if changeDays(cmd, reviewDays(&p), reviewDays(&said)) {
 				if err := cl.call(cmd.Context(), "PUT", "/api/v1/reviews/policy", p, &p); err != nil {
 					return err
 				}
@@ -138,6 +126,16 @@ func (c *cli) reviewPolicy() *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+// changeDays sets what the flags name, and says whether there was any.
+func changeDays(cmd *cobra.Command, fields, said map[string]*int) (changed bool) {
+	for name, field := range fields {
+		if cmd.Flags().Changed(name) {
+			*field, changed = *said[name], true
+		}
+	}
+	return changed
 }
 
 func (c *cli) reviewReport() *cobra.Command {

@@ -48,33 +48,40 @@ func ofTenant(cmd *cobra.Command, tenant *string) *cobra.Command {
 	return cmd
 }
 
+// newProvider is what `sso add` says of a provider.
+type newProvider struct {
+	ID       string   `json:"id"`
+	Name     string   `json:"name,omitempty"`
+	Kind     string   `json:"kind"`
+	Issuer   string   `json:"issuer,omitempty"`
+	ClientID string   `json:"clientId"`
+	Secret   string   `json:"clientSecret"`
+	Domains  []string `json:"domains,omitempty"`
+	Role     string   `json:"role,omitempty"`
+	MFA      bool     `json:"mfa,omitempty"`
+	MFAACR   string   `json:"mfaAcr,omitempty"`
+}
+
+func (p *newProvider) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&p.Kind, "kind", "oidc", "google, github, microsoft or oidc")
+	f.StringVar(&p.Name, "name", "", "as the sign-in page says it")
+	f.StringVar(&p.Issuer, "issuer", "", "https://... of the issuer; known for google and github")
+	f.StringVar(&p.ClientID, "client-id", "", "what the provider calls this appliance")
+	f.StringSliceVar(&p.Domains, "domain", nil, "only addresses of these domains")
+	f.StringVar(&p.Role, "role", "", "make accounts at the first sign-in, with this role")
+	f.BoolVar(&p.MFA, "trust-mfa", false, "its word on second factors counts")
+	f.StringVar(&p.MFAACR, "mfa-acr", "", "an acr that stands for a second factor")
+}
+
 func (c *cli) ssoAdd() *cobra.Command {
 	var tenant string
 	var stdin bool
-	body := struct {
-		ID       string   `json:"id"`
-		Name     string   `json:"name,omitempty"`
-		Kind     string   `json:"kind"`
-		Issuer   string   `json:"issuer,omitempty"`
-		ClientID string   `json:"clientId"`
-		Secret   string   `json:"clientSecret"`
-		Domains  []string `json:"domains,omitempty"`
-		Role     string   `json:"role,omitempty"`
-		MFA      bool     `json:"mfa,omitempty"`
-		MFAACR   string   `json:"mfaAcr,omitempty"`
-	}{}
+	var body newProvider
 	cmd := &cobra.Command{Use: "add ID --kind google|github|microsoft|oidc --client-id ID --client-secret-stdin", Short: "Add an identity provider",
 		Long: "Adds an identity provider. The client's secret comes from standard input, or from HOLDFAST_CLIENT_SECRET.", Args: usage(cobra.ExactArgs(1))}
-	f := ofTenant(cmd, &tenant).Flags()
-	f.StringVar(&body.Kind, "kind", "oidc", "google, github, microsoft or oidc")
-	f.StringVar(&body.Name, "name", "", "as the sign-in page says it")
-	f.StringVar(&body.Issuer, "issuer", "", "https://... of the issuer; known for google and github")
-	f.StringVar(&body.ClientID, "client-id", "", "what the provider calls this appliance")
-	f.BoolVar(&stdin, "client-secret-stdin", false, "read the client's secret from standard input")
-	f.StringSliceVar(&body.Domains, "domain", nil, "only addresses of these domains")
-	f.StringVar(&body.Role, "role", "", "make accounts at the first sign-in, with this role")
-	f.BoolVar(&body.MFA, "trust-mfa", false, "its word on second factors counts")
-	f.StringVar(&body.MFAACR, "mfa-acr", "", "an acr that stands for a second factor")
+	body.flags(cmd)
+	cmd.Flags().BoolVar(&stdin, "client-secret-stdin", false, "read the client's secret from standard input")
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		body.ID = args[0]
 		if body.Secret, err = c.clientSecret(stdin); err != nil {
@@ -88,7 +95,7 @@ func (c *cli) ssoAdd() *cobra.Command {
 			return c.object(p, "%s is added as %s\nregister this address there: %s", p.Name, p.ID, p.Redirect)
 		})
 	}
-	return cmd
+	return ofTenant(cmd, &tenant)
 }
 
 // clientSecret never comes from an argument, where other users of the host see it.

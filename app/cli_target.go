@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"strings"
 
@@ -103,7 +104,7 @@ func (c *cli) targetSet() *cobra.Command {
 		}
 		return c.with(cmd.Context(), func(cl *client) error {
 			var t targetRow
-			if err := cl.call(cmd.Context(), "PATCH", "/api/v1/targets/"+args[0], body, &t); err != nil {
+			if err := cl.call(cmd.Context(), "PATCH", "/api/v1/targets/"+url.PathEscape(args[0]), body, &t); err != nil {
 				return err
 			}
 			return c.object(t, "target %s: region %q, place %q", t.Name, t.Region, t.Place)
@@ -135,7 +136,7 @@ func (c *cli) targetRemove() *cobra.Command {
 func (c *cli) targetCall(use, short, method, suffix, sentence string) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, Args: usage(cobra.ExactArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
 		return c.with(cmd.Context(), func(cl *client) error {
-			if err := cl.call(cmd.Context(), method, "/api/v1/targets/"+args[0]+suffix, nil, nil); err != nil {
+			if err := cl.call(cmd.Context(), method, "/api/v1/targets/"+url.PathEscape(args[0])+suffix, nil, nil); err != nil {
 				return err
 			}
 			return c.object(map[string]any{"name": args[0], "ok": true}, sentence, args[0])

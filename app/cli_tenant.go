@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -37,7 +38,11 @@ func (c *cli) tenantCreate() *cobra.Command {
 			var t tenantRow
 			path, body := "/api/v1/tenants", map[string]string{"slug": args[0], "name": name, "owner": owner}
 			if slug, env, ok := strings.Cut(args[0], "/"); ok {
-				path, body = "/api/v1/tenants/"+slug+"/environments", map[string]string{"name": env}
+				tenant, err := tenantPath(slug)
+				if err != nil {
+					return err
+				}
+				path, body = tenant+"/environments", map[string]string{"name": env}
 			}
 			if err := cl.call(cmd.Context(), "POST", path, body, &t); err != nil {
 				return err
@@ -61,19 +66,17 @@ func (c *cli) tenantList() *cobra.Command {
 }
 
 func (c *cli) tenantShow() *cobra.Command {
-	return &cobra.Command{Use: "show SLUG", Short: "Show one tenant", Args: usage(cobra.ExactArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
-		return c.with(cmd.Context(), func(cl *client) error {
-			var t tenantRow
-			if err := cl.call(cmd.Context(), "GET", "/api/v1/tenants/"+args[0], nil, &t); err != nil {
-				return err
-			}
-			var lines strings.Builder
-			for _, e := range t.Environments {
-				fmt.Fprintf(&lines, "\n  %-5s %-8s %s", e.Name, e.State, e.URL)
-			}
-			return c.object(t, "%s (%s) %s, created %s%s", t.Slug, t.Name, t.State, t.Created, lines.String())
-		})
-	}}
+	return c.inTenant("show SLUG", "Show one tenant", 1, func(ctx context.Context, cl *client, path string, _ []string) error {
+		var t tenantRow
+		if err := cl.call(ctx, "GET", path, nil, &t); err != nil {
+			return err
+		}
+		var lines strings.Builder
+		for _, e := range t.Environments {
+			fmt.Fprintf(&lines, "\n  %-5s %-8s %s", e.Name, e.State, e.URL)
+		}
+		return c.object(t, "%s (%s) %s, created %s%s", t.Slug, t.Name, t.State, t.Created, lines.String())
+	})
 }
 
 func (c *cli) tenantSet() *cobra.Command {
@@ -109,13 +112,16 @@ func (c *cli) tenantDelete() *cobra.Command {
 	cmd.Flags().BoolVar(&yes, "yes", false, "yes, delete it")
 	cmd.Flags().BoolVar(&now, "now", false, "destroy the keys at once: nothing can bring the data back")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		path, err := tenantPath(args[0])
+		if err != nil {
+			return err
+		}
 		if !yes {
 			return fmt.Errorf("%w: this closes tenant %q for all who use it; say --yes", errUsage, args[0])
 		}
 		return c.with(cmd.Context(), func(cl *client) error {
 			var t tenantRow
-			path := fmt.Sprintf("/api/v1/tenants/%s?now=%t", args[0], now)
-			if err := cl.call(cmd.Context(), "DELETE", path, map[string]string{"confirm": args[0]}, &t); err != nil {
+			if err := cl.call(cmd.Context(), "DELETE", fmt.Sprintf("%s?now=%t", path, now), map[string]string{"confirm": args[0]}, &t); err != nil {
 				return err
 			}
 			return c.deleted(t, args[0])
@@ -132,13 +138,11 @@ func (c *cli) deleted(t tenantRow, slug string) error {
 }
 
 func (c *cli) tenantUndelete() *cobra.Command {
-	return &cobra.Command{Use: "undelete SLUG", Short: "Bring a deleted tenant back within its 7 days", Args: usage(cobra.ExactArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
-		return c.with(cmd.Context(), func(cl *client) error {
-			var t tenantRow
-			if err := cl.call(cmd.Context(), "POST", "/api/v1/tenants/"+args[0]+"/undelete", nil, &t); err != nil {
-				return err
-			}
-			return c.object(t, "tenant %s is back at %s", t.Slug, t.URL)
-		})
-	}}
+	return c.inTenant("undelete SLUG", "Bring a deleted tenant back within its 7 days", 1, func(ctx context.Context, cl *client, path string, _ []string) error {
+		var t tenantRow
+		if err := cl.call(ctx, "POST", path+"/undelete", nil, &t); err != nil {
+			return err
+		}
+		return c.object(t, "tenant %s is back at %s", t.Slug, t.URL)
+	})
 }

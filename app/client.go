@@ -52,19 +52,28 @@ func (c *cli) connect(ctx context.Context) (*client, error) {
 	if err := c.config.validate(); err != nil {
 		return nil, err
 	}
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return edge.DialSocket(ctx, socketPath(c.config.Data))
-	}
-	if conn, err := dial(ctx, "", ""); err == nil {
-		conn.Close()
-		t := &http.Transport{DialContext: dial}
-		return &client{http: &http.Client{Transport: t}, close: func() error { t.CloseIdleConnections(); return nil }}, nil
+	if cl, err := c.dialServer(ctx); err == nil {
+		return cl, nil
 	}
 	// A folder whose keys are gone is one all the same: opening it tells what to restore.
 	if !exists(filepath.Join(c.config.Data, "keys", "root.slots")) && !exists(filepath.Join(c.config.Data, "system.db")) {
 		return nil, fmt.Errorf("there is no data folder at %s; start one with 'holdfast serve', or name it with --data", c.config.Data)
 	}
 	return c.connectInProcess(ctx)
+}
+
+// dialServer is a client of the server that runs on the data folder.
+func (c *cli) dialServer(ctx context.Context) (*client, error) {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return edge.DialSocket(ctx, socketPath(c.config.Data))
+	}
+	conn, err := dial(ctx, "", "")
+	if err != nil {
+		return nil, err
+	}
+	conn.Close()
+	t := &http.Transport{DialContext: dial}
+	return &client{http: &http.Client{Transport: t}, close: func() error { t.CloseIdleConnections(); return nil }}, nil
 }
 
 func (c *cli) connectInProcess(ctx context.Context) (*client, error) {

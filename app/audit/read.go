@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"holdfast/data"
 	"holdfast/data/vault"
 )
@@ -217,6 +219,21 @@ type Checkpoint struct {
 	Size       int64    `json:"size"`
 	Checkpoint string   `json:"checkpoint"` // signed note (C2SP tlog-checkpoint); empty for an empty log
 	Keys       []string `json:"verifierKeys"`
+}
+
+// SignedWith is which of the verifier keys the checkpoint holds with: the one to note
+// down beside it. It is empty for an empty log.
+func (c Checkpoint) SignedWith() string {
+	for _, key := range c.Keys {
+		v, err := note.NewVerifier(key)
+		if err != nil {
+			continue
+		}
+		if _, err := note.Open([]byte(c.Checkpoint), note.VerifierList(v)); err == nil {
+			return key
+		}
+	}
+	return ""
 }
 
 // Checkpoint gives the newest.

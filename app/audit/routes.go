@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 
@@ -104,6 +105,9 @@ func (s *Service) serveProof(w http.ResponseWriter, r *http.Request, log string)
 		return data.ErrNotFound
 	}
 	p, err := s.Prove(r.Context(), log, n)
+	if errors.Is(err, data.ErrNotFound) {
+		return api.Errorf(http.StatusNotFound, "not-found", "This log has no entry %d (not found).", n).Because(err)
+	}
 	if err != nil {
 		return err
 	}
@@ -116,6 +120,9 @@ func (s *Service) serveConsistency(w http.ResponseWriter, r *http.Request, log s
 		return api.InvalidField("from", "want a whole number from 1")
 	}
 	c, err := s.ProveSince(r.Context(), log, from)
+	if errors.Is(err, data.ErrNotFound) {
+		return api.Errorf(http.StatusNotFound, "not-found", "This log has fewer than %d entries: it is another one, or its end was cut off.", from).Because(err)
+	}
 	if err != nil {
 		return err
 	}

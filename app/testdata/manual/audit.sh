@@ -1,0 +1,2 @@
+holdfast tenant create acme
+KEY() { holdfast audit verify --json | jq -r '.verifierKeys[0]'; }

@@ -1,0 +1,2 @@
+holdfast tenant create acme
+holdfast operator create mia@example.org --password-stdin
