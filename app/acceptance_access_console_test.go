@@ -156,7 +156,7 @@ func (b *browser) asksAgain(s *server) {
 func (s *server) awaitAccess(want ...string) {
 	s.t.Helper()
 	var got []string
-	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		got = nil
 		for _, r := range listed[struct{ State string }](s, "access", "list", "acme") {
 			got = append(got, r.State)

@@ -38,12 +38,13 @@ func startBrowser(t *testing.T) *browser {
 		chromedp.UserDataDir(t.TempDir()),
 		chromedp.Flag("no-sandbox", os.Geteuid() == 0), // it refuses to run as root with one
 		chromedp.Flag("disable-dev-shm-usage", true),
+		chromedp.WSURLReadTimeout(2*time.Minute), // where everything runs at once, it starts slowly
 		chromedp.WindowSize(1440, 900))
 	ctx, end := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(end)
 	ctx, end = chromedp.NewContext(ctx)
 	t.Cleanup(end)
-	ctx, end = context.WithTimeout(ctx, 10*time.Minute)
+	ctx, end = context.WithTimeout(ctx, 20*time.Minute)
 	t.Cleanup(end)
 	b := &browser{t: t, ctx: ctx}
 	messages := chromedp.Console(ctx)
@@ -112,7 +113,7 @@ func (b *browser) until(what, script string, args ...any) {
 		quoted, _ := json.Marshal(a)
 		script = strings.ReplaceAll(script, fmt.Sprintf("$%d", i+1), string(quoted))
 	}
-	for end := time.Now().Add(60 * time.Second); ; time.Sleep(25 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(25 * time.Millisecond) {
 		ok, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("(() => {"+inPage+script+"})()"))
 		if ok {
 			return

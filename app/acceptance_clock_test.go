@@ -32,7 +32,7 @@ func TestUndeleteWindowPasses(t *testing.T) {
 func (s *server) awaitState(tenant, want string) {
 	s.t.Helper()
 	var got string
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if got = answer[struct{ State string }](s, "tenant", "show", tenant).State; got == want {
 			return
 		}

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"holdfast/backup/objects/gateway"
 )
 
 var figures = flag.Bool("holdfast.figures", false, "measure and report; asserts nothing")
@@ -89,7 +91,7 @@ func startStock(t *testing.T) *rest {
 	if err := install.Run(); err != nil {
 		t.Fatalf("install stock PocketBase: %v", err)
 	}
-	stock, dir, addr := filepath.Join(bin, "base"), t.TempDir(), freeAddress(t)
+	stock, dir, addr := filepath.Join(bin, "base"), t.TempDir(), gateway.Address(t)
 	if out, err := exec.Command(stock, "superuser", "create", "a@example.com", password, "--dir", dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

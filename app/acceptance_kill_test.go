@@ -257,7 +257,7 @@ func (s *server) killDuringImport(tenant, file string) {
 
 func (s *server) awaitRunningImport() {
 	s.t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		for line := range strings.Lines(s.cli("operation", "list", "--json").stdout) {
 			if strings.Contains(line, `"import"`) && strings.Contains(line, `"running"`) {
 				return

@@ -48,7 +48,7 @@ func TestSetup(t *testing.T) {
 	owner.want(204, "DELETE", "/api/v1/session", nil)
 	owner.want(401, "GET", "/api/v1/session", nil)
 	s.stop()
-	s.out = &output{}
+	s.out = newOutput(t)
 	s.start()
 	if s.cli("tenant", "list"); strings.Contains(s.out.String(), "#token=") {
 		t.Error("a later start prints a setup link although there is an owner")
@@ -112,7 +112,7 @@ func TestDrain(t *testing.T) {
 // refusesNew waits until no new connection is taken, or requests are turned away.
 func (s *server) refusesNew() {
 	s.t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if status, err := plainGet(s.url() + "/readyz"); err != nil || status != http.StatusOK {
 			return
 		}

@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -187,7 +188,8 @@ func papersPath(id string) string {
 func recordName(title string) string {
 	const letters = "abcdefghijklmnopqrstuvwxyz0123456789"
 	id := []byte("mixed0000000000")
-	for i, b := range noise(title)[:10] {
+	seed := sha256.Sum256([]byte(title))
+	for i, b := range seed[:10] {
 		id[5+i] = letters[int(b)%len(letters)]
 	}
 	return string(id)

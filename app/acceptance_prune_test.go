@@ -168,7 +168,7 @@ func (b bucket) firstPages(t testing.TB, store string) []string {
 // awaitImage waits until the keeper has made an image of the chain.
 func (b bucket) awaitImage(t testing.TB, store string) {
 	t.Helper()
-	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		for _, name := range b.objects(t, store, "merged") {
 			if parts := strings.Split(filepath.Base(name), "-"); len(parts) == 4 && parts[2] == "3" {
 				return

@@ -107,7 +107,7 @@ func reviewOf(s *server, id string) reviewState {
 func (s *server) awaitReview(id, want string) {
 	s.t.Helper()
 	var got string
-	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if got = reviewOf(s, id).State; got == want {
 			return
 		}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"holdfast/backup/objects/gateway"
 )
 
 // bucket is a real S3 server on loopback with one bucket.
@@ -22,14 +24,14 @@ type bucket struct {
 // startS3 runs versitygw over a folder of its own.
 func startS3(t testing.TB) bucket {
 	t.Helper()
-	b := bucket{addr: freeAddress(t), name: "backups", access: "holdfast-test", secret: "not-a-secret-at-all", dir: t.TempDir()}
-	gateway := program(t, "versitygw", "go install github.com/versity/versitygw/cmd/versitygw@v1.8.0")
+	b := bucket{addr: gateway.Address(t), name: "backups", access: "holdfast-test", secret: "not-a-secret-at-all", dir: t.TempDir()}
+	bin := program(t, "versitygw", "go install github.com/versity/versitygw/cmd/versitygw@v1.8.0")
 	for _, dir := range []string{"root", "versions"} {
 		if err := os.Mkdir(filepath.Join(b.dir, dir), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cmd := tied(exec.Command(gateway, "--port", b.addr, "--quiet", "posix",
+	cmd := tied(exec.Command(bin, "--port", b.addr, "--quiet", "posix",
 		"--versioning-dir", filepath.Join(b.dir, "versions"), filepath.Join(b.dir, "root")))
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+b.access, "ROOT_SECRET_KEY="+b.secret)
 	if err := cmd.Start(); err != nil {
@@ -64,7 +66,7 @@ func (b bucket) env() []string {
 
 func awaitPort(t testing.TB, addr string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		if conn, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
 			conn.Close()
 			return

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"holdfast/backup/objects/gateway"
 )
 
 // TestScripts runs testdata/script: what each command does, prints and refuses.
@@ -20,7 +22,7 @@ import (
 //	serve-sealed         start one that cannot open its root key
 //	shutdown, crash      end it with SIGTERM, or without warning
 //	exits CODE ARG...    holdfast ARG... has to end with CODE
-//	eventually ARG...    holdfast ARG... has to succeed within half a minute
+//	eventually ARG...    holdfast ARG... has to succeed some time
 //	said REGEXP          the server's output has to match
 //	keep NAME FIELD      put a field of the JSON just printed into $NAME
 //	recovery-key FILE    write the recovery key that the first start printed
@@ -44,7 +46,7 @@ type scriptServer struct{}
 // setUpScript gives a script folders of its own and a server that is not started.
 func setUpScript(env *testscript.Env, bin string) error {
 	t := env.T().(testing.TB)
-	s := &server{t: t, dir: env.WorkDir, addr: freeAddress(t), out: &output{}, bin: usual}
+	s := &server{t: t, dir: env.WorkDir, addr: gateway.Address(t), out: newOutput(t), bin: usual}
 	for _, dir := range []string{"home", "config", "tmp", "work"} {
 		if err := os.Mkdir(filepath.Join(env.WorkDir, dir), 0o700); err != nil {
 			return err
@@ -116,7 +118,7 @@ func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
 
 // scriptEventually is for what a backoff delays. The command reads the file code.
 func scriptEventually(ts *testscript.TestScript, _ bool, args []string) {
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		cmd := serverOf(ts).command(context.Background(), args...)
 		cmd.Stdin = strings.NewReader(ts.ReadFile("code"))
 		out, err := cmd.CombinedOutput()

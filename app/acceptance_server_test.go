@@ -6,17 +6,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
+	"io"
+	"math"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"holdfast/backup/objects/gateway"
 )
 
 // server is one holdfast on a free port. Everything it may write lies in dir.
@@ -37,7 +39,7 @@ type server struct {
 // newServer prepares the folders; start runs it.
 func newServer(t testing.TB) *server {
 	t.Helper()
-	s := &server{t: t, dir: t.TempDir(), addr: freeAddress(t), out: &output{}, bin: usual}
+	s := &server{t: t, dir: t.TempDir(), addr: gateway.Address(t), out: newOutput(t), bin: usual}
 	for _, dir := range []string{"home", "config", "tmp", "work"} {
 		if err := os.Mkdir(filepath.Join(s.dir, dir), 0o700); err != nil {
 			t.Fatal(err)
@@ -84,16 +86,6 @@ func (s *server) cleanUp() {
 	}
 }
 
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func (s *server) data() string    { return filepath.Join(s.dir, "data") }
 func (s *server) keyFile() string { return filepath.Join(s.dir, "config", "holdfast", "root.key") }
 func (s *server) url() string     { return "http://" + s.addr }
@@ -132,7 +124,7 @@ func (s *server) start() {
 func (s *server) launch() {
 	s.t.Helper()
 	s.cmd = s.command(context.Background(), append([]string{"serve", "--addr", s.addr}, s.args...)...)
-	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
+	s.cmd.Stdout, s.cmd.Stderr = s.out.file, s.out.file
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -148,7 +140,7 @@ func (s *server) awaitReady() error { return s.awaitStatus("/readyz") }
 // awaitStatus waits until a path answers 200.
 func (s *server) awaitStatus(path string) error {
 	began := time.Now()
-	for limit := time.After(60 * time.Second); ; {
+	for limit := time.After(3 * time.Minute); ; {
 		if status, _ := plainGet(s.url() + path); status == http.StatusOK {
 			s.ready = time.Since(began)
 			return nil
@@ -157,7 +149,7 @@ func (s *server) awaitStatus(path string) error {
 		case <-s.exited:
 			return fmt.Errorf("the server ended: %v", s.cmd.ProcessState)
 		case <-limit:
-			return errors.New("the server is not ready after 60 s")
+			return errors.New("the server is not ready after three minutes")
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
@@ -190,8 +182,8 @@ func (s *server) stop() int {
 	s.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-s.exited:
-	case <-time.After(40 * time.Second):
-		s.t.Fatal("the server did not end 40 s after SIGTERM")
+	case <-time.After(2 * time.Minute):
+		s.t.Fatal("the server did not end two minutes after SIGTERM")
 	}
 	return s.cmd.ProcessState.ExitCode()
 }
@@ -246,7 +238,7 @@ var setupLink = regexp.MustCompile(`https?://\S*/setup#\S+\n`)
 // setupURL is the link that the first start prints when it serves.
 func (s *server) setupURL() string {
 	s.t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if link := setupLink.FindString(s.out.String()); link != "" {
 			return strings.TrimSpace(link)
 		}
@@ -255,22 +247,31 @@ func (s *server) setupURL() string {
 	return ""
 }
 
-// output keeps what a process printed.
+// output is what a process prints: a file, so that it is there at once. Through a pipe
+// it would come some time after what the process did next.
 type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
+	t    testing.TB
+	file *os.File
 }
 
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
+func newOutput(t testing.TB) *output {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "output")
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	return &output{t: t, file: file}
 }
 
 func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
+	o.t.Helper()
+	b, err := io.ReadAll(io.NewSectionReader(o.file, 0, math.MaxInt64))
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return string(b)
 }
 
 func (o *output) tail(n int) string {

@@ -92,7 +92,7 @@ type shipStatus struct {
 // newest sequence on the first.
 func (s *server) shipped(operator *rest, tenant string, after int64) int64 {
 	s.t.Helper()
-	return s.shippedWithin(time.Minute, operator, tenant, after)
+	return s.shippedWithin(3*time.Minute, operator, tenant, after)
 }
 
 func (s *server) shippedWithin(patience time.Duration, operator *rest, tenant string, after int64) int64 {

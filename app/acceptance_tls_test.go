@@ -21,6 +21,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"holdfast/backup/objects/gateway"
 )
 
 // TestHTTPS serves a domain with certificates from Pebble, which here believes
@@ -31,7 +33,7 @@ func TestHTTPS(t *testing.T) {
 	sequential(t)
 	p := startPebble(t)
 	s := newServer(t)
-	s.args = []string{"--domain", "holdfast.test", "--redirect-addr", freeAddress(t), "--acme", p.directory, "--acme-roots", p.rootFile}
+	s.args = []string{"--domain", "holdfast.test", "--redirect-addr", gateway.Address(t), "--acme", p.directory, "--acme-roots", p.rootFile}
 	s.launch()
 	base, tenant := p.visitor(t, s), p.visitor(t, s)
 	base.base, tenant.base = "https://holdfast.test:"+s.port(), "https://acme.holdfast.test:"+s.port()
@@ -70,7 +72,7 @@ type pebble struct {
 func startPebble(t *testing.T) *pebble {
 	t.Helper()
 	bin := program(t, "pebble", "go install github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.1")
-	dir, listen, management := t.TempDir(), freeAddress(t), freeAddress(t)
+	dir, listen, management := t.TempDir(), gateway.Address(t), gateway.Address(t)
 	cert, key := selfSigned(t, dir)
 	config, err := json.Marshal(map[string]any{"pebble": map[string]any{
 		"listenAddress": listen, "managementListenAddress": management, "certificate": cert, "privateKey": key,
@@ -136,7 +138,7 @@ func (p *pebble) visitor(t *testing.T, s *server) *rest {
 func (c *rest) awaitCertificate(t *testing.T) {
 	t.Helper()
 	var last error
-	for end := time.Now().Add(40 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if _, last = c.send("GET", "/api/health", nil); last == nil {
 			return
 		}

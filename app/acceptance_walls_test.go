@@ -219,7 +219,7 @@ func (w *walls) walk(t *testing.T, c stranger, base string, r route) {
 // probe reads at most the beginning of an answer, for event streams do not end.
 func (c stranger) probe(t *testing.T, base string, r route) (status int, body string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if again, ok := r.body.(io.Seeker); ok {
 		_, _ = again.Seek(0, io.SeekStart)
@@ -244,6 +244,9 @@ func (c stranger) probe(t *testing.T, base string, r route) (status int, body st
 		t.Fatalf("%s %s%s: %v", r.method, base, r.path, err)
 	}
 	defer resp.Body.Close()
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+		time.AfterFunc(1500*time.Millisecond, cancel)
+	}
 	b, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	return resp.StatusCode, string(b)
 }

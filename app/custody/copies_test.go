@@ -80,7 +80,7 @@ func TestCopyFollowsByItself(t *testing.T) {
 	w.keepOn("disk", objects.NewDir(dir))
 	w.clock.pass(time.Second)
 	w.must(w.ring.Add("t2/prod", keys.Pages))
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for len(w.copyTarget("disk").Held) != 2 {
 		select {
 		case <-deadline:

@@ -17,6 +17,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,6 +27,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"holdfast/backup/objects/gateway"
 	"holdfast/data/vault"
 )
 
@@ -109,10 +111,7 @@ func selfSigned(t *testing.T, dir string) (certFile, keyFile string, pool *x509.
 
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer func() { must(t, l.Close()) }()
-	return l.Addr().(*net.TCPAddr).Port
+	return int(netip.MustParseAddrPort(gateway.Address(t)).Port())
 }
 
 // pebble is a running ACME server that validates at the given ports.
@@ -126,7 +125,7 @@ func startPebble(t *testing.T, httpPort, tlsPort int) *pebble {
 	t.Helper()
 	program, dir := pebbleProgram(t), t.TempDir()
 	certFile, keyFile, pool := selfSigned(t, dir)
-	listen, management := fmt.Sprintf("127.0.0.1:%d", freePort(t)), fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	listen, management := gateway.Address(t), gateway.Address(t)
 	config, err := json.Marshal(map[string]any{"pebble": map[string]any{
 		"listenAddress": listen, "managementListenAddress": management, "certificate": certFile, "privateKey": keyFile,
 		"httpPort": httpPort, "tlsPort": tlsPort, "retryAfter": map[string]int{"authz": 1, "order": 1},
@@ -222,7 +221,7 @@ func TestCertificatesFromAnAuthority(t *testing.T) {
 	}
 	r := start(t, config)
 	roots := p.roots(t)
-	ctx, cancel := context.WithTimeout(bg, time.Minute)
+	ctx, cancel := context.WithTimeout(bg, 3*time.Minute)
 	defer cancel()
 
 	for _, name := range []string{domain, "acme." + domain, "acme--test--studio." + domain} {

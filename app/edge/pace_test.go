@@ -3,14 +3,16 @@ package edge
 import (
 	"bufio"
 	"bytes"
-	"errors"
+	"context"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -56,11 +58,11 @@ func TestReadDeadlineIsLiftedAtTheBodysEnd(t *testing.T) {
 }
 
 func TestUnreadBodyGetsLittleTime(t *testing.T) {
-	c := serveOnce(t, httptest.NewRequest("POST", "/", strings.NewReader("body")), func(http.ResponseWriter, *http.Request) {})
-	equal(t, "deadlines", len(c.reads), 1)
-	if left := time.Until(c.reads[0]); left > leftover || left < leftover/2 {
-		t.Fatalf("%v", left)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		c := serveOnce(t, httptest.NewRequest("POST", "/", strings.NewReader("body")), func(http.ResponseWriter, *http.Request) {})
+		equal(t, "deadlines", len(c.reads), 1)
+		equal(t, "time for it", time.Until(c.reads[0]), leftover)
+	})
 }
 
 func TestNoBodyNoDeadline(t *testing.T) {
@@ -94,125 +96,159 @@ func TestLongAnswersAreWrittenInParts(t *testing.T) {
 	equal(t, "body", bytes.Equal(c.Body.Bytes(), body), true)
 }
 
-// quick is a server over both protocols whose patience is short.
-func quick(t *testing.T, h http.HandlerFunc) (plain, multiplexed *httptest.Server) {
+// inMemory listens for connections within the process.
+type inMemory struct {
+	conns chan net.Conn
+	ended chan struct{}
+	once  sync.Once
+}
+
+func listenInMemory() *inMemory {
+	return &inMemory{conns: make(chan net.Conn), ended: make(chan struct{})}
+}
+
+func (l *inMemory) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.ended:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *inMemory) Close() error   { l.once.Do(func() { close(l.ended) }); return nil }
+func (l *inMemory) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
+
+func (l *inMemory) dial(context.Context, string, string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	l.conns <- theirs
+	return ours, nil
+}
+
+// visit serves a handler behind the edge's deadlines and gives a client.
+type visit func(http.HandlerFunc) *http.Client
+
+// overBoth runs a test over both protocols, in a bubble: time passes there when all wait,
+// and nobody is late because the machine is busy.
+func overBoth(t *testing.T, test func(*testing.T, visit)) {
+	for name, multiplexed := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				test(t, func(h http.HandlerFunc) *http.Client { return serveInMemory(t, h, multiplexed) })
+			})
+		})
+	}
+}
+
+func serveInMemory(t *testing.T, h http.Handler, multiplexed bool) *http.Client {
 	t.Helper()
 	e, err := New(Config{Tenants: twoTenants{}})
 	must(t, err)
-	e.stall = 100 * time.Millisecond
-	plain = httptest.NewServer(e.paced(h))
-	t.Cleanup(plain.Close)
-	multiplexed = httptest.NewUnstartedServer(e.paced(h))
-	multiplexed.EnableHTTP2 = true
-	multiplexed.StartTLS()
-	t.Cleanup(multiplexed.Close)
-	return plain, multiplexed
+	protocols := &http.Protocols{}
+	protocols.SetHTTP1(!multiplexed)
+	protocols.SetUnencryptedHTTP2(multiplexed)
+	listener, server := listenInMemory(), &http.Server{Handler: e.paced(h), Protocols: protocols} //nolint:gosec // the edge's deadlines are what is tested
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(listener) }()
+	transport := &http.Transport{DialContext: listener.dial, Protocols: protocols}
+	t.Cleanup(func() { transport.CloseIdleConnections(); _ = server.Close(); <-done })
+	return &http.Client{Transport: transport}
 }
 
 // TestSilenceIsNoStall: time that nobody reads or writes is not held against anyone,
 // neither before, nor between, nor within an event stream.
 func TestSilenceIsNoStall(t *testing.T) {
-	silence := func() { <-time.After(400 * time.Millisecond) } // time itself is what is tested
-	plain, multiplexed := quick(t, func(w http.ResponseWriter, r *http.Request) {
-		_, err := io.ReadAll(r.Body)
-		must(t, err)
-		if r.URL.Path == "/stream" {
-			w.Header().Set("Content-Type", "text/event-stream")
-		}
-		for _, part := range []string{"a", "b", "c"} {
-			silence()
-			if r.Context().Err() != nil {
-				t.Error("the request was cancelled")
+	silence := func() { time.Sleep(4 * stall) }
+	overBoth(t, func(t *testing.T, serve visit) {
+		client := serve(func(w http.ResponseWriter, r *http.Request) {
+			_, err := io.ReadAll(r.Body)
+			must(t, err)
+			if r.URL.Path == "/stream" {
+				w.Header().Set("Content-Type", "text/event-stream")
 			}
-			_, _ = w.Write([]byte(part))
-			_ = http.NewResponseController(w).Flush()
-		}
-		silence()
-	})
-	for _, server := range []*httptest.Server{plain, multiplexed} {
+			for _, part := range []string{"a", "b", "c"} {
+				silence()
+				if r.Context().Err() != nil {
+					t.Error("the request was cancelled")
+				}
+				_, _ = w.Write([]byte(part))
+				_ = http.NewResponseController(w).Flush()
+			}
+			silence()
+		})
 		for _, path := range []string{"/", "/stream"} {
-			resp, err := server.Client().Post(server.URL+path, "text/plain", strings.NewReader("body"))
+			resp, err := client.Post("http://127.0.0.1"+path, "text/plain", strings.NewReader("body"))
 			must(t, err)
 			body, err := io.ReadAll(resp.Body)
 			must(t, err)
 			_ = resp.Body.Close()
 			equal(t, resp.Proto+path, string(body), "abc")
 		}
-	}
+	})
 }
 
 // TestWhoDoesNotReadIsCutOff: a client that takes nothing of its answer.
 func TestWhoDoesNotReadIsCutOff(t *testing.T) {
-	ended := make(chan error, 2)
-	plain, multiplexed := quick(t, func(w http.ResponseWriter, _ *http.Request) {
-		part := make([]byte, 1<<20)
-		for {
-			if _, err := w.Write(part); err != nil {
-				ended <- err
-				return
+	overBoth(t, func(t *testing.T, serve visit) {
+		ended := make(chan time.Time, 1)
+		client := serve(func(w http.ResponseWriter, _ *http.Request) {
+			for part := make([]byte, 1<<20); ; {
+				if _, err := w.Write(part); err != nil {
+					ended <- time.Now()
+					return
+				}
 			}
-		}
-	})
-	for _, server := range []*httptest.Server{plain, multiplexed} {
-		resp, err := server.Client().Get(server.URL)
+		})
+		began := time.Now()
+		resp, err := client.Get("http://127.0.0.1/")
 		must(t, err)
-		select {
-		case <-ended:
-		case <-time.After(20 * time.Second):
-			t.Error("the write still waits")
-		}
+		equal(t, "cut off after", (<-ended).Sub(began), stall)
 		_ = resp.Body.Close()
-	}
+	})
 }
 
 // TestBodyThatStopsIsCutOff: a client that sends half of what it announced.
 func TestBodyThatStopsIsCutOff(t *testing.T) {
-	ended := make(chan error, 2)
-	plain, multiplexed := quick(t, func(_ http.ResponseWriter, r *http.Request) {
-		_, err := io.ReadAll(r.Body)
-		ended <- err
-	})
-	for _, server := range []*httptest.Server{plain, multiplexed} {
+	overBoth(t, func(t *testing.T, serve visit) {
+		ended := make(chan error, 1)
+		client := serve(func(_ http.ResponseWriter, r *http.Request) {
+			_, err := io.ReadAll(r.Body)
+			ended <- err
+		})
 		body, rest := io.Pipe()
 		go func() { _, _ = rest.Write([]byte("half")) }()
 		go func() {
-			if resp, err := server.Client().Post(server.URL, "text/plain", body); err == nil {
+			if resp, err := client.Post("http://127.0.0.1/", "text/plain", body); err == nil {
 				_ = resp.Body.Close()
 			}
 		}()
-		select {
-		case err := <-ended:
-			wantErr(t, err, os.ErrDeadlineExceeded)
-		case <-time.After(20 * time.Second):
-			t.Error("the read still waits")
-		}
+		began := time.Now()
+		wantErr(t, <-ended, os.ErrDeadlineExceeded)
+		equal(t, "cut off after", time.Since(began), stall)
 		_ = rest.Close()
-	}
+	})
 }
 
 // TestSlowHeadersAreCutOff is slowloris: a header that never ends.
 func TestSlowHeadersAreCutOff(t *testing.T) {
-	r := start(t, Config{Handlers: handlers()})
-	equal(t, "header timeout", r.server(nil).ReadHeaderTimeout, 10*time.Second)
-	e, err := New(Config{Tenants: twoTenants{}, Handlers: handlers()})
-	must(t, err)
-	s := e.server(e.Handler())
-	s.ReadHeaderTimeout = 50 * time.Millisecond
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
-	c, err := net.Dial("tcp", l.Addr().String())
-	must(t, err)
-	_, err = c.Write([]byte("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "))
-	must(t, err)
-	must(t, c.SetReadDeadline(time.Now().Add(10*time.Second)))
-	if _, err := io.ReadAll(c); errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatal("the connection was kept")
-	}
-	_ = c.Close()
-	must(t, s.Close())
-	<-done
+	synctest.Test(t, func(t *testing.T) {
+		e, err := New(Config{Tenants: twoTenants{}, Handlers: handlers()})
+		must(t, err)
+		listener, server := listenInMemory(), e.server(e.Handler())
+		done := make(chan error, 1)
+		go func() { done <- server.Serve(listener) }()
+		c, err := listener.dial(t.Context(), "", "")
+		must(t, err)
+		began := time.Now()
+		_, err = c.Write([]byte("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "))
+		must(t, err)
+		_, err = io.ReadAll(c) // without an end, if the connection were kept
+		must(t, err)
+		equal(t, "cut off after", time.Since(began), 10*time.Second)
+		_ = c.Close()
+		must(t, server.Close())
+		<-done
+	})
 }
 
 func TestHeadersThatAreTooLong(t *testing.T) {

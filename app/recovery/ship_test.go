@@ -52,7 +52,7 @@ func (w *world) state(slug, target string) (one TargetStatus) {
 // until waits for a condition; the server is told of nothing meanwhile.
 func (w *world) until(what string, ok func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(60 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			w.t.Fatalf("not within a minute: %s", what)
 		}

@@ -59,7 +59,7 @@ func (c caller) upload(t testing.TB, field, name string, content []byte) string 
 // eventually waits for what PocketBase does in the background.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); {
+	for end := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(end) {
 			t.Fatal(what)
 		}

@@ -217,7 +217,7 @@ func (st *stream) line(prefix string) string {
 			if !ok || strings.HasPrefix(l, prefix) {
 				return l
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			st.t.Fatal("nothing on the stream")
 		}
 	}

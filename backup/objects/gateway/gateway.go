@@ -39,7 +39,7 @@ func (s *Server) URL(prefix string) string {
 }
 
 // LockBucket makes a bucket whose objects can be locked and returns the URL of a
-// prefix in it. The test is skipped where the server cannot do that.
+// prefix in it. The test is skipped where the server cannot do that, or fails where CI=true.
 func (s *Server) LockBucket(t testing.TB, name string) string {
 	t.Helper()
 	c, err := minio.New(s.Addr, &minio.Options{Creds: credentials.NewStaticV4(s.Credentials.AccessKey, s.Credentials.SecretKey, ""), Region: region})
@@ -47,7 +47,7 @@ func (s *Server) LockBucket(t testing.TB, name string) string {
 		err = c.MakeBucket(t.Context(), name, minio.MakeBucketOptions{ObjectLocking: true})
 	}
 	if err != nil {
-		t.Skipf("the S3 server makes no bucket with locks: %v", err)
+		missing(t, "the S3 server makes no bucket with locks: %v", err)
 	}
 	return fmt.Sprintf("s3://%s/locked?endpoint=http://%s&region=%s&versions=true", name, s.Addr, region)
 }
@@ -58,14 +58,20 @@ func Start(t testing.TB) *Server {
 	t.Helper()
 	path, err := binary(t.Context())
 	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("no S3 server: %v", err)
-		}
-		t.Skipf("no S3 server: %v", err)
+		missing(t, "no S3 server: %v", err)
 	}
-	s := &Server{Addr: freeAddr(t), Credentials: objects.Credentials{AccessKey: "holdfast", SecretKey: "holdfast-secret"}}
+	s := &Server{Addr: Address(t), Credentials: objects.Credentials{AccessKey: "holdfast", SecretKey: "holdfast-secret"}}
 	run(t, path, s)
 	return s
+}
+
+// missing skips the test, but not where everything has to be proven.
+func missing(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
 }
 
 func run(t testing.TB, path string, s *Server) {
@@ -93,7 +99,7 @@ func makeBucket(ctx context.Context, s *Server) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	if err := waitFor(ctx, s.Addr); err != nil {
 		return err
@@ -114,16 +120,6 @@ func waitFor(ctx context.Context, addr string) error {
 		case <-tick.C:
 		}
 	}
-}
-
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close() //nolint:errcheck // only its number is wanted
-	return l.Addr().String()
 }
 
 // binary returns the server program, installed once into the test cache: bin in
