@@ -236,7 +236,7 @@ func TestKillDuringImport(t *testing.T) {
 // operation must not look as if it went on.
 func (s *server) killDuringImport(tenant, file string) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	cmd := s.command(ctx, "import", tenant, "items", file, "--create")
 	if err := cmd.Start(); err != nil {
@@ -355,7 +355,7 @@ func TestKillDuringRestore(t *testing.T) {
 
 func (s *server) killDuringRestore(tenant, as string) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	cmd := s.command(ctx, "restore", tenant, "--as", as)
 	if err := cmd.Start(); err != nil {

@@ -25,7 +25,7 @@ func TestSDK(t *testing.T) {
 	key := answer[struct{ Key string }](s, "key", "create", "acme", "--name", "sdk", "--scope", "admin").Key
 	for name, base := range map[string]string{"host": s.tenantURL("acme"), "path": s.url() + "/t/acme"} {
 		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, node, "sdk.mjs", base, key)
 			cmd.Dir = folder

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-var lostAfter = flag.Duration("holdfast.lost.after", 3*time.Second, "how long TestLostDiskUnderLoad writes before the server and its disk are gone")
+var lostAfter = flag.Duration("holdfast.lost.after", time.Second, "how long TestLostDiskUnderLoad writes, after the first of it was shipped, before the server and its disk are gone")
 
 // lostAtMost is what may be missing after a kill: shipping begins a second after the last
 // one did, and then the target takes its time. The allowance is for a busy machine; the
@@ -23,8 +23,9 @@ const lostAtMost = time.Second + 15*time.Second
 
 // ledger is what one writer was told is written: its n-th record at times[n].
 type ledger struct {
-	slug  string
-	times []time.Time
+	slug, store string
+	shipped     int64 // the newest snapshot from before
+	times       []time.Time
 }
 
 // write adds records, one after the other, until the server no longer answers.
@@ -56,12 +57,14 @@ func TestLostDiskUnderLoad(t *testing.T) {
 	var work sync.WaitGroup
 	for _, slug := range []string{"acme", "beta"} {
 		admin := s.filled(slug, 20)
-		s.shipped(operator, slug, 0)
-		l := &ledger{slug: slug}
+		l := &ledger{slug: slug, store: answer[struct{ ID string }](s, "tenant", "show", slug).ID + "/prod", shipped: s.shipped(operator, slug, 0)}
 		writers = append(writers, l)
 		work.Go(func() { l.write(admin, s) })
 	}
 	s.must("keys", "copies", "now")
+	for _, l := range writers {
+		s3.awaitSnapshot(t, l.store, l.shipped+2)
+	}
 	time.Sleep(*lostAfter)
 	death := time.Now()
 	s.kill()
@@ -114,6 +117,16 @@ func (s *server) lostAtMost(l *ledger, death time.Time) {
 	s.t.Logf("%s: %d of %d acknowledged records are missing, the oldest was written %v before the end", l.slug, len(l.times)-there, len(l.times), age.Round(time.Millisecond))
 	if age > lostAtMost {
 		s.t.Errorf("%s lost what was written %v before the end", l.slug, age)
+	}
+}
+
+// awaitSnapshot waits until that snapshot of a store, or a newer one, lies in the bucket.
+func (b bucket) awaitSnapshot(t testing.TB, store string, sequence int64) {
+	t.Helper()
+	for end := time.Now().Add(2 * time.Minute); b.newest(t, store) < sequence; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: no snapshot %d, the newest is %d", store, sequence, b.newest(t, store))
+		}
 	}
 }
 

@@ -82,7 +82,7 @@ func TestConsoleSingleSignOn(t *testing.T) {
 // startProvider gives the issuer's address, and what ends it.
 func startProvider(t *testing.T, node, folder string, redirects ...string) (issuer string, end func()) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	cmd := exec.CommandContext(ctx, node, append([]string{"provider.mjs"}, redirects...)...)
 	cmd.Dir = folder
 	stdin, err := cmd.StdinPipe()

@@ -144,7 +144,7 @@ func newHouse(t testing.TB) *house {
 	v, err := vault.Open(t.TempDir()+"/vault", newTestKey())
 	must(t, err)
 	t.Cleanup(func() { _ = v.Close() })
-	h := &house{t: t, log: &book{}, clock: &clock{now: time.Now()}}
+	h := &house{t: t, log: &book{}, clock: &clock{now: time.Now().Truncate(time.Minute)}}
 	h.config = Config{
 		DB: db, Sessions: VaultValues{v.Sub("identity/")}, Recorder: h.log, Tenants: directory{}, Collections: directory{},
 		Clock: h.clock.Now, PasswordCost: cheap,

@@ -197,7 +197,7 @@ func newWorld(t testing.TB) *world {
 	db, err := system.Open(t.Context(), system.Config{Dir: t.TempDir() + "/data", Keys: key})
 	must(t, err)
 	t.Cleanup(func() { must(t, db.Close()) })
-	w := &world{t: t, clock: &clock{now: time.Now()}, people: &crowd{}, log: &book{}, issuer: newIssuer(t)}
+	w := &world{t: t, clock: &clock{now: time.Now().Truncate(time.Minute)}, people: &crowd{}, log: &book{}, issuer: newIssuer(t)}
 	w.issuer.At(w.clock.Now)
 	w.Service, err = New(t.Context(), Config{DB: db, People: w.people, Tenants: w, Recorder: w.log, Clock: w.clock.Now, Loopback: true,
 		URL: func() string { return "http://127.0.0.1:8090" }})

@@ -84,7 +84,7 @@ type town struct {
 
 func newTown(t testing.TB, policy map[string]any) town {
 	t.Helper()
-	v := town{clock: &moving{now: time.Now()}, noted: &noted{}}
+	v := town{clock: &moving{now: time.Now().Truncate(time.Minute)}, noted: &noted{}}
 	v.Store = newStore(t, func(c *Config) { c.Clock, c.OnUser = v.clock.Now, v.noted.take })
 	c := collection(t, v.Store, "users")
 	c.Fields.GetByName(core.FieldNamePassword).(*core.PasswordField).Cost = bcrypt.MinCost // or hashing is most of the time

@@ -114,7 +114,7 @@ function download(record, headers = {}) {
 }
 
 async function until(holds, what) {
-  for (const end = Date.now() + 10_000; Date.now() < end; ) {
+  for (const end = Date.now() + 60_000; Date.now() < end; ) {
     if (holds()) return;
     await new Promise((done) => setTimeout(done, 20));
   }

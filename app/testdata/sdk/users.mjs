@@ -37,11 +37,22 @@ await step("sign up, sign in, add an authenticator app", async () => {
   await pb.collection("users").create({ email, password, passwordConfirm: password });
   await pb.collection("users").authWithPassword(email, password);
   ({ secret } = await post(pb, "/api/v1/collections/users/totp"));
-  const answer = await post(pb, "/api/v1/collections/users/totp/confirm", { code: code(secret, -1) });
+  const answer = await confirm();
   codes = answer.meta.recoveryCodes;
   pb.authStore.save(answer.token, answer.record);
   assert.equal((await pb.collection("users").getOne(answer.record.id)).email, email);
 });
+
+// confirm shows the code before this one, so that this one is still to be used; the step may
+// end on the way there.
+async function confirm(tries = 3) {
+  try {
+    return await post(pb, "/api/v1/collections/users/totp/confirm", { code: code(secret, -1) });
+  } catch (e) {
+    if (e.status !== 400 || tries === 1) throw e;
+    return confirm(tries - 1);
+  }
+}
 
 // mfa signs in with the password and gives what the SDK throws.
 async function mfa(pb) {
