@@ -119,7 +119,7 @@ func TestRestoreInPlaceByHand(t *testing.T) {
 		t.Error(got.TotalItems)
 	}
 	s.must("snapshot", "now", "acme")
-	s.must("restore", "acme", "--as", "copy", "--at", time.Now().UTC().Format(time.RFC3339))
+	s.must("restore", "acme", "--as", "copy", "--at", time.Now().UTC().Format(time.RFC3339Nano))
 	if out := answer[struct{ OK bool }](s, "audit", "verify", "--tenant", "acme"); !out.OK {
 		t.Error(s.must("audit", "verify", "--tenant", "acme"))
 	}
