@@ -17,6 +17,7 @@ type userPolicy struct {
 	Passkeys     bool     `json:"passkeys"`
 	SecondFactor string   `json:"secondFactor"`
 	Origins      []string `json:"origins"`
+	KeepUnproven bool     `json:"keepUnproven"`
 	Password     struct {
 		MinLength    int  `json:"minLength"`
 		RefuseCommon bool `json:"refuseCommon"`
@@ -112,6 +113,7 @@ func (c *cli) showUserPolicy(p userPolicy) error {
 	}
 	sentence += fmt.Sprintf("\npasswords: at least %d characters and %d bits, common ones %s, the last %d refused", p.Password.MinLength, p.Password.MinBits,
 		map[bool]string{true: "refused", false: "allowed"}[p.Password.RefuseCommon], p.Password.History)
+	sentence += "\nverifying an address " + map[bool]string{true: "keeps a password that somebody set before", false: "drops a password that somebody else may have set before"}[p.KeepUnproven]
 	sentence += fmt.Sprintf("\nsessions: tokens of %s, refreshed for %s, ended by a change of factors: %s", lifeOf(p.Sessions.TokenSeconds, "the collection's own life"),
 		lifeOf(p.Sessions.MaxAgeSeconds, "ever"), map[bool]string{true: "yes", false: "no"}[p.Sessions.EndOnChange])
 	sentence += fmt.Sprintf("\nfailed tries: %d for an account, %d from an address, then waits of up to %d s", p.Attempts.Account, p.Attempts.Address, p.Attempts.LongestWait)

@@ -35,6 +35,7 @@ func (f userFlags) define() {
 	f.number("min-bits", "least estimated strength of a password, in bits", func(p *userPolicy, n int) { p.Password.MinBits = n })
 	f.number("history", "former passwords that are refused, 0 to 10", func(p *userPolicy, n int) { p.Password.History = n })
 	f.onOff("refuse-common", "refuse common passwords: on or off", func(p *userPolicy, on bool) { p.Password.RefuseCommon = on })
+	f.onOff("keep-unproven", "a password from before the address was verified goes on, whoever verifies it: on or off", func(p *userPolicy, on bool) { p.KeepUnproven = on })
 	f.span("token-life", "life of a token, as 12h; 0 for the collection's own", func(p *userPolicy, s int64) { p.Sessions.TokenSeconds = s })
 	f.span("max-age", "how long after a sign-in tokens are refreshed, as 720h; 0 for ever", func(p *userPolicy, s int64) { p.Sessions.MaxAgeSeconds = s })
 	f.onOff("end-on-change", "a change of factors ends other tokens: on or off", func(p *userPolicy, on bool) { p.Sessions.EndOnChange = on })

@@ -75,9 +75,14 @@ func TestSnapshotKeyAtAStore(t *testing.T) {
 		must(t, err)
 		m.keys[n.Name] = k.Key
 	}
+	predict, err := m.house.identity.CreateKey(m.ctx(), own, identity.NewKey{Name: "predict", Scope: identity.ScopePredict})
+	must(t, err)
+	m.keys["predict"] = predict.Key // as a newer program would have made it: there are no predictions yet
 	for _, pattern := range store.Patterns() {
-		if got := m.knock(pattern, own, m.keys["snapshots"]); got != "-" {
-			t.Errorf("%s: %s", pattern, got)
+		for _, kind := range []string{"snapshots", "predict"} {
+			if got := m.knock(pattern, own, m.keys[kind]); got != "-" {
+				t.Errorf("%s with a key of the scope %s: %s", pattern, kind, got)
+			}
 		}
 	}
 	control, err := m.house.identity.CreateControlKey(m.ctx(), identity.NewKey{Name: "c", Permissions: everyAutomation()})
@@ -96,6 +101,7 @@ func TestSnapshotKeyAtAStore(t *testing.T) {
 		{m.keys["snapshots"], "GET", "/api/v1/snapshots", "beta", data.Prod, 403},
 		{m.keys["snapshots"], "PUT", "/api/v1/snapshots/policy", "acme", data.Prod, 403},
 		{m.keys["admin"], "GET", "/api/v1/snapshots", "acme", data.Prod, 401},
+		{m.keys["predict"], "GET", "/api/v1/snapshots", "acme", data.Prod, 401},
 		{control.Key, "GET", "/api/v1/snapshots", "acme", data.Prod, 401},
 		{"", "GET", "/api/v1/snapshots", "acme", data.Prod, 401},
 	} {

@@ -79,6 +79,16 @@ func (p people) Alert(ctx context.Context, person, subject, what string) {
 	p.identity.Alert(ctx, person, subject, what)
 }
 
+func (p people) Claimed(ctx context.Context, person, provider string) error {
+	return p.identity.Claimed(ctx, person, provider)
+}
+
+func (p people) Writes(ctx context.Context) (bool, error) { return p.identity.Writes(ctx) }
+
+func (p people) Write(ctx context.Context, to, subject, text string, expires time.Time) error {
+	return p.identity.Write(ctx, identity.Letter{To: to, Kind: "confirm", Subject: subject, Text: text, Expires: expires})
+}
+
 func (p people) Enforce(ctx context.Context) error { return p.identity.EnforceFederation(ctx) }
 func (p people) Address(r *http.Request) string    { return identity.AddressOf(r) }
 func (p people) Ask(address string) error          { return p.identity.AskFrom(address) }

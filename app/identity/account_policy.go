@@ -144,10 +144,23 @@ func (s *Service) passwordRules(st standing) (history int, life time.Duration) {
 // mailCodes says whether a person without a second factor is sent codes: it must be
 // allowed by the appliance.
 func (s *Service) mailCodes(ctx context.Context) (bool, error) {
-	if !(*s.accountPolicies.Load())[Appliance].MailCode {
+	if !s.mailCodesOn() {
 		return false, nil
 	}
 	return s.config.Post.Ready(ctx)
+}
+
+func (s *Service) mailCodesOn() bool { return (*s.accountPolicies.Load())[Appliance].MailCode }
+
+// refusesMailCodes says whether a tenant where somebody has a role wants a real factor.
+func (s *Service) refusesMailCodes(st standing) bool {
+	all := *s.policies.Load()
+	for _, g := range st.grants {
+		if len(all) > 0 && g.Scope != Appliance && all[g.Scope].NoMailCode && g.at(s.now()) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Service) accountRoutes() []api.Route {

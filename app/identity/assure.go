@@ -29,6 +29,9 @@ func (s *Service) Assure(r *http.Request, actor data.Actor, want api.Assurance) 
 	if err != nil {
 		return err
 	}
+	if err := barredHere(r, session); err != nil {
+		return err
+	}
 	if want != api.Enrol {
 		if err := s.satisfied(r.Context(), actor.ID, session); err != nil {
 			return err

@@ -183,7 +183,7 @@ func (s *Service) addFactor(ctx context.Context, row factorRow) error {
 	err = s.record(ctx, "factor.add", row.Person, api.OK, map[string]string{"kind": row.Kind, "factor": row.ID})
 	if err == nil {
 		s.alert(ctx, row.Person, "A new way to confirm who you are", fmt.Sprintf("%s was added to your account on %s.",
-			map[string]string{kindTOTP: "an authenticator app", kindPasskey: "a passkey"}[row.Kind], s.stamp(ctx, row.Person, fromMillis(row.Created))))
+			factorNames[row.Kind], s.stamp(ctx, row.Person, fromMillis(row.Created))))
 		return nil
 	}
 	return errors.Join(err, s.putBack(context.WithoutCancel(ctx), row, replaced))

@@ -207,6 +207,7 @@ func (s *Service) serveRemove(w http.ResponseWriter, r *http.Request, person, ki
 	if err := s.removeFactor(r.Context(), person, kind, id); err != nil {
 		return err
 	}
+	s.alertOfRemoved(r.Context(), person, kind)
 	if err := s.sessions.endAll(r.Context(), person, s.token(r)); err != nil {
 		return err
 	}
@@ -259,5 +260,6 @@ func (s *Service) serveRecoveryCodes(w http.ResponseWriter, r *http.Request, per
 	if err != nil {
 		return err
 	}
+	s.alertOfNewCodes(r.Context(), person)
 	return api.Respond(w, http.StatusCreated, codes)
 }

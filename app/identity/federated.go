@@ -388,10 +388,14 @@ func (s *Service) dropPassword(ctx context.Context, person string) error {
 		return err
 	}
 	defer s.grants.forget() // the password's age is among them
-	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		_, err := tx.ExecContext(ctx, `UPDATE persons SET password = '', password_changed = ? WHERE id = ?`, millis(s.now()), person)
 		return err
 	})
+	if err == nil {
+		s.alertOfDroppedPassword(ctx, person)
+	}
+	return err
 }
 
 func (s *Service) endUnfederated(ctx context.Context, person string) error {

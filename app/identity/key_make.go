@@ -81,6 +81,7 @@ func (s *Service) keepKey(ctx context.Context, raw string, row keyRow) (Key, err
 	if err = s.orUndo(ctx, err, `DELETE FROM api_keys WHERE id = ?`, row.ID); err != nil {
 		return Key{}, err
 	}
+	s.alertOfKey(ctx, row)
 	return row.inClear(raw, s.now())
 }
 

@@ -75,6 +75,7 @@ func (s *Service) RotateKey(ctx context.Context, store, id string, overlap, life
 	if err := s.recordIn(ctx, store, "key.rotate", made.ID, api.OK, detail); err != nil {
 		return Key{}, errors.Join(err, s.unfollow(context.WithoutCancel(ctx), made, old.Expires))
 	}
+	s.alertOfKey(ctx, made)
 	return made.inClear(raw, s.now())
 }
 

@@ -143,7 +143,10 @@ func (in KeyRequest) check() (NewKey, error) {
 	if n.Name == "" || utf8.RuneCountInString(n.Name) > 100 {
 		add("name", "1 to 100 characters")
 	}
-	if !slices.Contains([]Scope{ScopeRead, ScopeWrite, ScopeAdmin, ScopeSnapshot}, n.Scope) {
+	switch {
+	case n.Scope == ScopePredict:
+		add("scope", "predict is for predictions, of which this version has none: such a key would open nothing")
+	case !slices.Contains([]Scope{ScopeRead, ScopeWrite, ScopeAdmin, ScopeSnapshot}, n.Scope):
 		add("scope", "want read, write, admin or snapshot")
 	}
 	if n.Scope == ScopeSnapshot && len(in.Collections) > 0 {

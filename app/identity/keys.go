@@ -29,6 +29,10 @@ const (
 	ScopeSnapshot Scope = "snapshot"
 )
 
+// ScopePredict is kept for predictions. There are none yet: no such key is made, and one
+// that a newer program made is refused everywhere.
+const ScopePredict Scope = "predict"
+
 // ScopeControl is that of a key of the control plane: it has permissions.
 const ScopeControl Scope = "control"
 

@@ -67,6 +67,12 @@ func (s *Service) alert(ctx context.Context, person, subject, what string) {
 	}
 }
 
+// Writes says whether mail is set up.
+func (s *Service) Writes(ctx context.Context) (bool, error) { return s.config.Post.Ready(ctx) }
+
+// Write sends a letter for other rooms, where mail is set up.
+func (s *Service) Write(ctx context.Context, l Letter) error { return s.write(ctx, l) }
+
 // write sends a letter where mail is set up.
 func (s *Service) write(ctx context.Context, l Letter) error {
 	ready, err := s.config.Post.Ready(ctx)

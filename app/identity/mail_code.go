@@ -54,6 +54,9 @@ func (s *Service) askMailCode(w http.ResponseWriter, r *http.Request, p Person) 
 		return err
 	}
 	expires := s.now().Add(mailCodeLife)
+	if err := s.record(r.Context(), "session.code", p.ID, api.OK, map[string]string{"address": signin.AddressOf(r.RemoteAddr)}); err != nil {
+		return err
+	}
 	err = s.config.Post.Send(r.Context(), Letter{To: p.Email, Kind: "code", Subject: "Your code to sign in", Expires: expires,
 		Text: fmt.Sprintf(mailCodeText, p.Name, s.config.URL(), code)})
 	if err != nil {
@@ -79,9 +82,13 @@ func (s *Service) checkMailCode(r *http.Request, pending, typed string) bool {
 }
 
 // wantsMailCode says whether somebody who has enrolled nothing is asked for a code.
-func (s *Service) wantsMailCode(ctx context.Context, enrolled int) (bool, error) {
-	if enrolled > 0 {
+func (s *Service) wantsMailCode(ctx context.Context, person string, enrolled int) (bool, error) {
+	if enrolled > 0 || !s.mailCodesOn() {
 		return false, nil
+	}
+	st, err := s.standing(ctx, person)
+	if err != nil || s.refusesMailCodes(st) {
+		return false, err
 	}
 	return s.mailCodes(ctx)
 }

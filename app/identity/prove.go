@@ -80,6 +80,9 @@ func (s *Service) tryFactor(r *http.Request, person string, in Shown, challenge 
 		return methodIf(ok, ByTOTP), nil, err
 	case in.RecoveryCode != "":
 		ok, err := s.useRecoveryCode(r.Context(), person, in.RecoveryCode)
+		if ok {
+			s.alertOfUsedCode(r.Context(), person)
+		}
 		return methodIf(ok, ByRecoveryCode), nil, err
 	case len(in.Passkey) > 0:
 		who, cause, err := s.checkPasskey(r, challenge, in.Passkey)

@@ -201,6 +201,9 @@ func (s *Service) renewThis(w http.ResponseWriter, r *http.Request, m Method) er
 func (s *Service) renewBy(w http.ResponseWriter, r *http.Request, m Method, tenant string) error {
 	token, err := s.sessions.renew(r.Context(), s.token(r), func(session *Session) {
 		session.Fresh, session.Strong = s.now(), session.Strong || m.strong()
+		if session.Method == ByMailCode && m.strong() { // a code by mail is the least of them
+			session.Method = m
+		}
 		if tenant != "" {
 			session.Scope = tenant
 		}

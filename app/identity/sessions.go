@@ -48,6 +48,9 @@ type Session struct {
 	// Scope is whose provider it rests on: Appliance or a tenant's id; empty: on none.
 	Scope string `json:"scope,omitempty"`
 
+	// Barred are tenants whose people ended the session there: it reaches them no more.
+	Barred []string `json:"barred,omitempty"`
+
 	Idle     time.Duration `json:"idle,omitempty"`     // 0: SessionIdle
 	Absolute time.Duration `json:"absolute,omitempty"` // 0: SessionAbsolute
 }

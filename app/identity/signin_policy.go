@@ -21,6 +21,9 @@ type SignInPolicy struct {
 	Roles    []string   `json:"roles" doc:"those of the scope that it is for; empty: all"`
 	Everyone bool       `json:"everyone" doc:"on the appliance: the people of every tenant, too"`
 	From     *time.Time `json:"from" doc:"people may be let in without until then; null: at once"`
+	// NoMailCode is a tenant's: where the appliance lets codes by mail do, its people
+	// are sent none and show a real factor instead.
+	NoMailCode bool `json:"noEmailCode" doc:"of a tenant: a code by mail does not do for its people, who add a passkey or an authenticator app instead"`
 }
 
 func (p SignInPolicy) concerns(role string) bool {
@@ -54,6 +57,9 @@ func (s *Service) loadPolicies(ctx context.Context) error {
 // factorDue tells since or from when somebody of this standing needs a second
 // factor; the earliest of all policies that are for one of the roles.
 func (s *Service) factorDue(st standing, now time.Time) (due time.Time, required bool) {
+	if s.mailCodesOn() && s.refusesMailCodes(st) {
+		return time.Time{}, true
+	}
 	all := *s.policies.Load()
 	for _, g := range st.grants {
 		if !g.at(now) {
@@ -96,7 +102,7 @@ func (s *Service) demand(ctx context.Context, person string, st standing) (*Fact
 	if err != nil || len(rows) > 0 {
 		return nil, err
 	}
-	if codes, err := s.mailCodes(ctx); err != nil || codes {
+	if codes, err := s.mailCodes(ctx); err != nil || codes && !s.refusesMailCodes(st) {
 		return nil, err
 	}
 	return &FactorDemand{due, !s.now().Before(due)}, nil
@@ -117,7 +123,7 @@ func (s *Service) satisfied(ctx context.Context, person string, session Session)
 	if s.passwordDue(st) {
 		return errPasswordDue()
 	}
-	if session.Strong {
+	if session.Strong && (session.Method != ByMailCode || !s.refusesMailCodes(st)) {
 		return nil
 	}
 	if due, required := s.factorDue(st, s.now()); required && !s.now().Before(due) {
@@ -169,6 +175,9 @@ func (s *Service) serveSetPolicy(w http.ResponseWriter, r *http.Request) error {
 	}
 	if in.Everyone && scope != Appliance {
 		return api.InvalidField("everyone", "only the appliance speaks for all tenants")
+	}
+	if in.NoMailCode && scope == Appliance {
+		return api.InvalidField("noEmailCode", "is for tenants; the appliance does not send codes unless its own policy says so")
 	}
 	if err := s.setPolicy(r.Context(), scope, in); err != nil {
 		return err

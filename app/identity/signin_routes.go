@@ -52,7 +52,7 @@ func (s *Service) serveSignIn(w http.ResponseWriter, r *http.Request) error {
 	if len(rows) > 0 {
 		return s.askFactor(w, r, p, rows)
 	}
-	code, err := s.wantsMailCode(r.Context(), len(rows))
+	code, err := s.wantsMailCode(r.Context(), p.ID, len(rows))
 	if err != nil {
 		return err
 	}

@@ -53,6 +53,9 @@ type Config struct {
 	Clock    func() time.Time // nil: time.Now
 	Logger   *slog.Logger     // nil: discarded
 	Carrier  Carrier          // nil: SMTP
+	// Changed is told before letters go through another server, or through none: who has
+	// the server reads codes and links. What it refuses is not done; may be nil.
+	Changed func(ctx context.Context, action string, detail map[string]string) error
 }
 
 // Service is the capability. It is safe for concurrent use.

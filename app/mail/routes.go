@@ -15,16 +15,18 @@ import (
 
 // Shown is the settings as they are shown: the password never is.
 type Shown struct {
-	Set         bool   `json:"set"`
-	Host        string `json:"host"`
-	Port        int    `json:"port"`
-	TLS         string `json:"tls" enum:"starttls,tls,none"`
-	User        string `json:"user"`
-	HasPassword bool   `json:"hasPassword"`
-	From        string `json:"from"`
-	Roots       string `json:"roots" doc:"PEM; empty: the system's"`
-	Waiting     int    `json:"waiting" doc:"letters that have not gone yet"`
-	Failed      int    `json:"failed" doc:"of the last 30 days"`
+	Set         bool       `json:"set"`
+	Host        string     `json:"host"`
+	Port        int        `json:"port"`
+	TLS         string     `json:"tls" enum:"starttls,tls,none"`
+	User        string     `json:"user"`
+	HasPassword bool       `json:"hasPassword"`
+	From        string     `json:"from"`
+	Roots       string     `json:"roots" doc:"PEM; empty: the system's"`
+	Changed     *time.Time `json:"changed" doc:"when somebody last set the server; null while none is set"`
+	ChangedBy   string     `json:"changedBy" doc:"actor; who has the server can read every code and link"`
+	Waiting     int        `json:"waiting" doc:"letters that have not gone yet"`
+	Failed      int        `json:"failed" doc:"of the last 30 days"`
 }
 
 // Wanted sets them.
@@ -86,7 +88,18 @@ func (s *Service) shown(ctx context.Context) (out Shown, err error) {
 	if found := s.settings.Load(); found != nil {
 		out = Shown{Set: true, Host: found.Host, Port: found.Port, TLS: found.TLS, User: found.User, HasPassword: found.Password != "", From: found.From, Roots: found.Roots}
 	}
+	var last []struct {
+		At int64  `db:"updated"`
+		By string `db:"updated_by"`
+	}
 	err = s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		if err := tx.SelectContext(ctx, &last, `SELECT updated, updated_by FROM mail_settings`); err != nil {
+			return err
+		}
+		for _, l := range last { // one at most
+			at := time.UnixMilli(l.At).UTC()
+			out.Changed, out.ChangedBy = &at, l.By
+		}
 		if err := tx.GetContext(ctx, &out.Waiting, `SELECT count(*) FROM mail_outbox WHERE state IN ('waiting', 'sending')`); err != nil {
 			return err
 		}

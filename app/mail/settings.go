@@ -112,7 +112,12 @@ func (s *Service) Set(ctx context.Context, next Settings) error {
 	if err != nil {
 		return err
 	}
-	if err := s.record(ctx, "mail.set", next.Host, map[string]string{"from": next.From, "tls": next.TLS, "port": fmt.Sprint(next.Port)}); err != nil {
+	detail := map[string]string{"from": next.From, "tls": next.TLS, "port": fmt.Sprint(next.Port)}
+	if err := s.record(ctx, "mail.set", next.Host, detail); err != nil {
+		return err
+	}
+	detail["host"] = next.Host
+	if err := s.changing(ctx, "mail.set", detail); err != nil {
 		return err
 	}
 	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
@@ -140,6 +145,9 @@ func (s *Service) Remove(ctx context.Context) error {
 	if err := s.record(ctx, "mail.remove", "", nil); err != nil {
 		return err
 	}
+	if err := s.changing(ctx, "mail.remove", nil); err != nil {
+		return err
+	}
 	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		_, err := tx.ExecContext(ctx, `DELETE FROM mail_settings`)
 		return err
@@ -148,6 +156,17 @@ func (s *Service) Remove(ctx context.Context) error {
 		return fmt.Errorf("remove mail: %w", err)
 	}
 	s.settings.Store(nil)
+	return nil
+}
+
+// changing tells those whose letters take another way from now on.
+func (s *Service) changing(ctx context.Context, action string, detail map[string]string) error {
+	if s.config.Changed == nil {
+		return nil
+	}
+	if err := s.config.Changed(ctx, action, detail); err != nil {
+		return fmt.Errorf("tell of another mail server: %w", err)
+	}
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -136,6 +137,7 @@ type Config struct {
 type Service struct {
 	config Config
 	turn   sync.Mutex // one decision, beginning or end at a time
+	swept  atomic.Bool
 }
 
 // New checks the configuration and brings the tables up to date.
@@ -150,6 +152,9 @@ func New(ctx context.Context, c Config) (*Service, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if err := c.DB.Migrate(ctx, "review", migrations); err != nil {
+		return nil, fmt.Errorf("new review: %w", err)
+	}
+	if err := c.DB.Migrate(ctx, "review-away", awayMigrations); err != nil {
 		return nil, fmt.Errorf("new review: %w", err)
 	}
 	return &Service{config: c}, nil

@@ -23,6 +23,9 @@ func (s *Service) Sweep(ctx context.Context, _ time.Time) error {
 	if err != nil {
 		return fmt.Errorf("scopes to review: %w", err)
 	}
+	if err := s.leaveOutReviews(ctx); err != nil { // nothing lapses by a wrong time
+		return err
+	}
 	err = errors.Join(s.begin(ctx, policy, scopes), s.goOn(ctx, scopes))
 	if late := s.leaveOut(ctx); late != nil { // nothing is closed by a wrong time
 		return errors.Join(err, late)

@@ -25,8 +25,11 @@ func (s *Service) claims(ctx context.Context, r row, p Person) error {
 		return err
 	}
 	linked, err := s.Linked(ctx, p.ID)
-	if err != nil || !other && !linked {
+	if err != nil {
 		return err
+	}
+	if !other && !linked { // nobody had a way in, or single sign-on only took it away
+		return s.config.People.Claimed(ctx, p.ID, r.ID)
 	}
 	return api.Errorf(http.StatusForbidden, "link-first", "This account has another way in, so %s cannot claim it by its address. Sign in your usual way and link it under Profile and security.", r.Name)
 }

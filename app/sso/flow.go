@@ -64,6 +64,8 @@ func (s *Service) flowRoutes() []api.Route {
 			Produces: "text/plain", Status: http.StatusSeeOther, Response: "", Handler: s.serveCallback},
 		{Method: http.MethodPost, Path: "/api/v1/sso/finish", Permission: api.Public, Summary: "Finish what was begun with what the provider sent back; once",
 			Request: Finish{}, Response: Finished{}, Handler: s.serveFinish},
+		{Method: http.MethodPost, Path: "/api/v1/sso/confirm", Permission: api.Public, Summary: "Confirm one's address with the link of a letter, after the first sign-in at a tenant's provider; once",
+			Request: Confirm{}, Response: Confirmed{}, Handler: s.serveConfirm},
 		{Method: http.MethodPost, Path: "/api/v1/session/step-up/sso/{provider}", Permission: api.Signed, Assurance: api.Bare, Summary: "Begin to step up by signing in at the provider again",
 			Request: Begin{}, Response: Begun{}, Handler: s.serveBegin(toStepUp)},
 		{Method: http.MethodPost, Path: "/api/v1/session/links/{id}", Permission: api.Signed, Assurance: api.Enrol, Summary: "Begin to link one's account at a provider, whose id this is",

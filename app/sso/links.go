@@ -213,10 +213,14 @@ func (s *Service) unlink(ctx context.Context, person, id string) error {
 	if err := s.record(ctx, "sso.unlink", person, api.OK, map[string]string{"link": id}); err != nil {
 		return err
 	}
-	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
+	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		done, err := tx.ExecContext(ctx, `DELETE FROM sso_links WHERE id = ? AND person = ?`, id, person)
 		return changedOne(done, err)
 	})
+	if err == nil {
+		s.config.People.Alert(ctx, person, "A way to sign in to your account was removed", "an account at an identity provider was unlinked from yours: it signs you in no more.")
+	}
+	return err
 }
 
 // StepUps are the providers at which a person can sign in again to step up.

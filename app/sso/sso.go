@@ -77,6 +77,14 @@ type People interface {
 	Enforce(ctx context.Context) error
 	// Alert writes to a person what happened to the account, where mail is set up.
 	Alert(ctx context.Context, person, subject, what string)
+	// Claimed is told before a provider of the appliance takes an account over by its
+	// address alone: where somebody came in to it before, its permissions on tenants'
+	// records rest until each tenant confirms that it is still the same person.
+	Claimed(ctx context.Context, person, provider string) error
+	// Writes says whether mail is set up.
+	Writes(ctx context.Context) (bool, error)
+	// Write sends a letter to an address, whoever has it; it is of no use after expires.
+	Write(ctx context.Context, to, subject, text string, expires time.Time) error
 	// Address is whom a request's address counts as.
 	Address(r *http.Request) string
 	// Ask counts a question that takes some memory; an error when an address asks too much.
@@ -135,6 +143,9 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	if err := errors.Join(c.DB.Migrate(ctx, "sso", migrations), c.DB.Migrate(ctx, "sso-copies", copyMigrations)); err != nil {
 		return nil, fmt.Errorf("new sso: %w", err)
 	}
+	if err := c.DB.Migrate(ctx, "sso-newcomers", newcomerMigrations); err != nil {
+		return nil, fmt.Errorf("new sso: %w", err)
+	}
 	s := &Service{config: c, outside: newOutside(c.Loopback), known: newAuthorities(c.Clock), begun: newJourneys(c.Clock)}
 	if err := errors.Join(s.loadPolicies(ctx), s.loadLineage(ctx)); err != nil {
 		return nil, fmt.Errorf("new sso: %w", err)
@@ -143,9 +154,9 @@ func New(ctx context.Context, c Config) (*Service, error) {
 }
 
 // Sweep forgets what was begun and never ended.
-func (s *Service) Sweep(context.Context) error {
+func (s *Service) Sweep(ctx context.Context) error {
 	s.begun.sweep()
-	return nil
+	return s.dropNewcomers(ctx)
 }
 
 // Close lets go of the connections that are kept open.

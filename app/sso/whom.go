@@ -32,7 +32,7 @@ func (s *Service) whom(ctx context.Context, r row, c claims) (Person, error) {
 		return Person{}, err
 	}
 	if err := r.admits(p); err != nil {
-		return p, err
+		return p, s.stranger(ctx, r, p, c, err)
 	}
 	if err := s.claims(ctx, r, p); err != nil {
 		return p, err
@@ -87,17 +87,4 @@ func (r row) vouches(c claims) error {
 		return api.Errorf(http.StatusForbidden, "domain-not-allowed", "Addresses of %s may not come in through %s.", domainOf(c.Email), r.Name)
 	}
 	return nil
-}
-
-// newcomer makes an account just in time, where the provider is set to and for the
-// domains that are named.
-func (s *Service) newcomer(ctx context.Context, r row, c claims) (Person, error) {
-	if r.Role == "" || !slices.Contains(r.domains(), domainOf(c.Email)) {
-		return Person{}, errNoAccount(c.Email)
-	}
-	p, err := s.config.People.Make(ctx, c.Email, c.Name, r.Role, r.Scope)
-	if err != nil {
-		return p, err
-	}
-	return p, s.link(ctx, r, p.ID, c)
 }

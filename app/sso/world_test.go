@@ -59,6 +59,9 @@ type crowd struct {
 	signedIn []Vouched
 	stepped  []Vouched
 	alerts   []string
+	claimed  []string // "person provider"
+	letters  []string
+	noMail   bool
 	enforced int
 	came     bool
 	other    bool
@@ -136,6 +139,19 @@ func (c *crowd) Alert(_ context.Context, person, _, _ string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.alerts = append(c.alerts, person)
+}
+func (c *crowd) Claimed(_ context.Context, person, provider string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.claimed = append(c.claimed, person+" "+provider)
+	return nil
+}
+func (c *crowd) Writes(context.Context) (bool, error) { return !c.noMail, nil }
+func (c *crowd) Write(_ context.Context, to, subject, text string, _ time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.letters = append(c.letters, to+"\n"+subject+"\n"+text)
+	return nil
 }
 func (c *crowd) Enforce(context.Context) error { c.enforced++; return nil }
 func (c *crowd) Address(*http.Request) string  { return "192.0.2.1" }

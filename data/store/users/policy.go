@@ -22,6 +22,9 @@ type Policy struct {
 	Passkeys     bool     `json:"passkeys" doc:"users may add passkeys, and sign in with one alone"`
 	SecondFactor string   `json:"secondFactor" enum:"enrolled,always" doc:"enrolled: asked of who has one; always: who has none adds one while signing in"`
 	Origins      []string `json:"origins" doc:"pages beside the tenant's own host where passkeys work, as https://app.example.com"`
+	// KeepUnproven is off in the default: who signs up first with somebody's address is
+	// not to have the account once its owner proves the address.
+	KeepUnproven bool     `json:"keepUnproven" doc:"a password that was set before the address was verified goes on although who verifies it showed neither that password nor a token"`
 	Password     Password `json:"password"`
 	Sessions     Sessions `json:"sessions"`
 	Attempts     Attempts `json:"attempts"`

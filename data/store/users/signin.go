@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -179,8 +180,12 @@ func unchanged(r *core.Record, p pending) bool {
 func (s *Service) wait(e *core.RequestEvent, accounts *signin.Backoff, p Policy, name string) error {
 	account, address := p.patience()
 	var wait time.Duration
-	if p.Attempts.Address > 0 && !e.HasSuperuserAuth() { // a key's is the tenant's own server
-		wait = s.config.Shared.origins.AttemptUnder(address, s.config.Store, s.originName(e))
+	if p.Attempts.Address > 0 {
+		name, server := s.origin(e)
+		if server {
+			address.Free *= serverTries
+		}
+		wait = s.config.Shared.origins.AttemptUnder(address, s.config.Store, name)
 	}
 	if wait == 0 && p.Attempts.Account > 0 {
 		wait = accounts.AttemptUnder(account, s.config.Store, name)
@@ -192,6 +197,27 @@ func (s *Service) wait(e *core.RequestEvent, accounts *signin.Backoff, p Policy,
 	return e.TooManyRequestsError("Too many tries. Wait a moment.", nil)
 }
 
+// serverTries is how much more patience there is with a program's key that does not say
+// whose sign-ins it brings: those of all its users count as one address.
+const serverTries = 20
+
+// clientHeader is where a program with a key says which address its user came from.
+const clientHeader = "Holdfast-Client-Address"
+
+// origin is whom a try counts as by address. A key is the tenant's own server, and may
+// name its client; server says that it did not. Nobody else is asked: they could name
+// another address each time.
+func (s *Service) origin(e *core.RequestEvent) (name string, server bool) {
+	own := s.originName(e)
+	if !e.HasSuperuserAuth() {
+		return own, false
+	}
+	if addr, err := netip.ParseAddr(strings.TrimSpace(e.Request.Header.Get(clientHeader))); err == nil {
+		return signin.AddressOf(netip.AddrPortFrom(addr, 0).String()), false
+	}
+	return "server " + own, true
+}
+
 func (s *Service) originName(e *core.RequestEvent) string {
 	return signin.AddressOf(e.Request.RemoteAddr)
 }
@@ -199,7 +225,8 @@ func (s *Service) originName(e *core.RequestEvent) string {
 // succeeded takes back what wait counted.
 func (s *Service) succeeded(e *core.RequestEvent, name string) {
 	s.config.Shared.accounts.ForgetOf(s.config.Store, name)
-	s.config.Shared.origins.ForgiveOf(s.config.Store, s.originName(e))
+	from, _ := s.origin(e)
+	s.config.Shared.origins.ForgiveOf(s.config.Store, from)
 }
 
 // refused records a sign-in that failed, and gives what the client is told.
@@ -236,6 +263,21 @@ func (s *Service) patiently(e *core.RecordAuthWithPasswordRequestEvent) error {
 		target = nameOf(e.Record)
 	}
 	return s.refused(e.RequestEvent, target, core.MFAMethodPassword)
+}
+
+// asksForCode records that somebody asks for a code by mail. The entry is the same
+// whether there is such a user or not.
+func (s *Service) asksForCode(e *core.RecordCreateOTPRequestEvent) error {
+	if _, on := s.PolicyOf(e.Collection); on {
+		if s.config.Shared.tooMany(s.config.Store, s.originName(e.RequestEvent), e.HasSuperuserAuth()) { // letters cost, and so do entries
+			return e.TooManyRequestsError("Too many tries. Wait a moment.", nil)
+		}
+		err := s.record(e.Request.Context(), Event{Action: "user.code.ask", Target: e.Collection.Name, Detail: map[string]string{"address": e.RealIP()}})
+		if err != nil {
+			return err
+		}
+	}
+	return e.Next()
 }
 
 // useTOTP says whether a code is the user's. One that was used, or is older than one

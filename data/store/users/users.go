@@ -25,7 +25,7 @@ var ErrInvalid = errors.New("invalid")
 
 // Event is a sign-in or a change of a user's factors, for the store's audit log.
 type Event struct {
-	Action  string // user.sign-in, user.factor.add, user.factor.remove, user.recovery-codes.make, user.factors.reset, user.policy.set
+	Action  string // user.sign-in, user.code.ask, user.factor.add, user.factor.remove, user.recovery-codes.make, user.factors.reset, user.policy.set
 	Target  string // collection/record, or collection
 	Refused bool
 	Detail  map[string]string
@@ -69,6 +69,9 @@ func (s *Service) bind() {
 	app := s.config.App
 	app.OnRecordAuthWithPasswordRequest().Bind(&hook.Handler[*core.RecordAuthWithPasswordRequestEvent]{Id: "hfPatience", Priority: -900, Func: s.patiently})
 	app.OnRecordAuthRequest().Bind(&hook.Handler[*core.RecordAuthRequestEvent]{Id: "hfSecondFactor", Priority: -900, Func: s.signIn})
+	app.OnRecordConfirmVerificationRequest().Bind(&hook.Handler[*core.RecordConfirmVerificationRequestEvent]{Id: "hfVerifies", Priority: -900, Func: s.confirmsVerification})
+	app.OnRecordAuthWithOTPRequest().Bind(&hook.Handler[*core.RecordAuthWithOTPRequestEvent]{Id: "hfVerifiesByCode", Priority: -900, Func: s.verifiesByCode})
+	app.OnRecordRequestOTPRequest().Bind(&hook.Handler[*core.RecordCreateOTPRequestEvent]{Id: "hfCode", Priority: -900, Func: s.asksForCode})
 	app.OnRecordValidate().Bind(&hook.Handler[*core.RecordEvent]{Id: "hfPassword", Priority: -900, Func: s.checkPassword})
 	app.OnRecordUpdate().Bind(&hook.Handler[*core.RecordEvent]{Id: "hfTakeover", Priority: 90, Func: s.afterTakeover})
 }

@@ -54,6 +54,7 @@ export interface SignInPolicy {
   roles: string[];
   everyone: boolean;
   from: string | null;
+  noEmailCode: boolean;
 }
 
 export interface AccountPolicy {

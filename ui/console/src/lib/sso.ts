@@ -82,4 +82,9 @@ export function readBack(hash: string): Back | undefined {
   return back;
 }
 
+// readConfirm reads the token of a letter's link.
+export const readConfirm = (hash: string): string => new URLSearchParams(hash.replace(/^#/, '')).get('confirm') ?? '';
+
+export const confirmAddress = (token: string) => post<{ provider: ProviderWay; tenant: string }>(path('sso', 'confirm'), { token });
+
 export const finish = (back: Back) => post<Finished>(path('sso', 'finish'), back);

@@ -5,6 +5,7 @@ export interface UserPolicy {
   passkeys: boolean;
   secondFactor: 'enrolled' | 'always';
   origins: string[];
+  keepUnproven: boolean;
   password: { minLength: number; refuseCommon: boolean; minBits: number; history: number };
   sessions: { tokenSeconds: number; maxAgeSeconds: number; endOnChange: boolean };
   attempts: { account: number; address: number; longestWait: number };
@@ -50,6 +51,8 @@ export function tell(p: UserPolicy): PolicyLine[] {
   if (p.passkeys) lines.push({ tone: 'info', text: 'A passkey alone signs in, too: it is both factors.' });
   if (p.password.minLength || p.password.minBits || p.password.refuseCommon) lines.push({ tone: 'ok', text: 'Weak passwords are refused when they are set; those that users have already stay.' });
   if (p.password.history) lines.push({ tone: 'ok', text: `The last ${p.password.history} passwords cannot be used again.` });
+  if (p.keepUnproven) lines.push({ tone: 'warn', text: 'Who signs up first with somebody else’s address keeps the password once its owner verifies it.' });
+  else lines.push({ tone: 'ok', text: 'Verifying an address drops a password from before, unless the app sends it, or a token, along.' });
   if (p.sessions.maxAgeSeconds) lines.push({ tone: 'ok', text: `Everybody signs in again after ${span(p.sessions.maxAgeSeconds)}.` });
   else lines.push({ tone: 'info', text: 'Who keeps coming back stays signed in for ever.' });
   if (p.attempts.account) lines.push({ tone: 'ok', text: `After ${p.attempts.account} failed tries an account waits, for up to ${span(p.attempts.longestWait)}.` });
