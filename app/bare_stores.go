@@ -138,7 +138,10 @@ func (b *bare) store(ctx context.Context, h *house, r returning) (err error) {
 	if exists(b.folder.in("stores", r.id.Tenant, r.id.Environment)) {
 		return nil
 	}
-	done, err := h.recovery.Return(ctx, r.id, b.from(r.name))
+	var done recovery.Returned
+	if err = b.witnessed(ctx, h, r); err == nil {
+		done, err = h.recovery.Return(ctx, r.id, b.from(r.name))
+	}
 	switch {
 	case errors.Is(err, backup.ErrNoSnapshot):
 		b.missing(r, "the target holds no snapshot of it")

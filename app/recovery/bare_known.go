@@ -9,6 +9,7 @@ import (
 
 	"holdfast/backup"
 	"holdfast/backup/read"
+	"holdfast/backup/restore"
 	"holdfast/data"
 )
 
@@ -41,6 +42,26 @@ func (s *Service) Uncut(ctx context.Context, from From, chain string, keys data.
 		return fmt.Errorf("%w: snapshot %d of %s was shipped, taken at %s; the chain ends at %d", ErrCut, row.Sequence, chain, row.at().Format(time.RFC3339), newest)
 	}
 	return s.sameManifest(ctx, from, row, keys)
+}
+
+// End is where a store's chain on the target ends, by its own word: the newest point and
+// what that holds at least. backup.ErrNoSnapshot where there is none.
+func (s *Service) End(ctx context.Context, from From, id data.StoreID) (time.Time, data.Position, error) {
+	newest, err := backup.Newest(ctx, from.Source, id.String())
+	if err == nil && newest == 0 {
+		err = backup.ErrNoSnapshot
+	}
+	if err != nil {
+		return time.Time{}, data.Position{}, fmt.Errorf("chain of %s: %w", id, err)
+	}
+	list, err := restore.List(ctx, restore.Config{Source: from.Source, Store: id.String(), Keys: s.config.Archive(id)}, newest-1, 1)
+	if err == nil && len(list) == 0 {
+		err = backup.ErrNoSnapshot
+	}
+	if err != nil {
+		return time.Time{}, data.Position{}, fmt.Errorf("chain of %s: %w", id, err)
+	}
+	return list[0].Time, list[0].Position, nil
 }
 
 // sameManifest looks whether the newest manifest that is known is still the one that was

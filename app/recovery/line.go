@@ -119,6 +119,7 @@ func (s *Service) openChain(ctx context.Context, l *lane, t targetRow, takeOver 
 	key := l.key
 	c, err := chain.New(chain.Config{
 		Target: target, Store: key.chain, Keys: s.segments(key), Staging: s.stagingOf(key), Clock: s.config.Clock, Lock: lock, TakeOver: takeOver,
+		MaxStaging: s.config.MaxStaging,
 		Confirmed: func(_ context.Context, r chain.Result) error { s.confirmed(key, r); return nil },
 	})
 	if err != nil {

@@ -29,6 +29,7 @@ type Points struct {
 	Last        *time.Time `json:"last,omitempty" doc:"the newest moment that can be restored"`
 	StepSeconds float64    `json:"step_seconds" doc:"of each target at most one point in so many seconds is told; 0: all of them"`
 	Points      []Point    `json:"points" doc:"oldest first; every moment between two points is restored as the one before it"`
+	Lives       []Life     `json:"lives" doc:"of the whole history, oldest first; one where the store was never restored in place"`
 }
 
 // Point is one moment that can be restored, on the targets that have it.
@@ -88,7 +89,7 @@ type pointRow struct {
 // Points gives the moments of a store between two times, thinned to a limit.
 // The newest and the oldest of the stretch are always among them.
 func (s *Service) Points(ctx context.Context, id data.StoreID, st Stretch) (Points, error) {
-	answer := Points{Points: []Point{}}
+	answer := Points{Points: []Point{}, Lives: []Life{}}
 	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
 		var ends struct{ First, Last *int64 }
 		err := tx.GetContext(ctx, &ends, `SELECT (SELECT time FROM snapshots WHERE store = ?1 ORDER BY time LIMIT 1) AS first,
@@ -97,6 +98,9 @@ func (s *Service) Points(ctx context.Context, id data.StoreID, st Stretch) (Poin
 			return err
 		}
 		answer.First, answer.Last = moment(*ends.First), moment(*ends.Last)
+		if answer.Lives, err = livesOf(ctx, tx, id.String()); err != nil {
+			return err
+		}
 		from, until := within(st, *ends.First, *ends.Last)
 		return answer.read(ctx, tx, id.String(), from, until, st.Limit)
 	})

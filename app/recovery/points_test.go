@@ -57,7 +57,7 @@ func newShipped(t *testing.T) *world {
 
 func TestPointsOfNothing(t *testing.T) {
 	w := newShipped(t)
-	if p := w.points("acme", nil); p.First != nil || p.Last != nil || p.Points == nil || len(p.Points) > 0 {
+	if p := w.points("acme", nil); p.First != nil || p.Last != nil || p.Points == nil || p.Lives == nil || len(p.Points)+len(p.Lives) > 0 {
 		t.Fatalf("%+v", p)
 	}
 }
@@ -75,6 +75,9 @@ func TestPointsWhole(t *testing.T) {
 	}
 	if !p.First.Equal(noon) || !p.Last.Equal(noon.Add(24*time.Hour+time.Second)) || p.StepSeconds != 0 {
 		t.Errorf("%+v", p)
+	}
+	if len(p.Lives) != 1 || p.Lives[0].Incarnation != "life" || p.Lives[0].Snapshots != 6 || !p.Lives[0].First.Equal(*p.First) || !p.Lives[0].Last.Equal(*p.Last) {
+		t.Errorf("lives: %+v", p.Lives)
 	}
 	if one := p.Points[1]; one.Sequence != 2 || one.Bytes != 100 || one.Pages != 3 || one.Files != 2 || one.Snapshots != 1 {
 		t.Errorf("%+v", one)

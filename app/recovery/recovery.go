@@ -100,6 +100,8 @@ type Config struct {
 	Segments func(data.StoreID) data.KeySource
 	Archive  func(data.StoreID) data.KeySource
 	Staging  string // the room's own folder, <data>/staging/chains
+	// MaxStaging bounds what one chain stages, in bytes; 0: 1 GiB.
+	MaxStaging int64
 	Ledger   Ledger // nil: nothing was ever destroyed or erased
 	Drills   Drills // nil: nobody drills, so nothing is ever pruned
 	// Farewell lets followers of a store see the last of it before it is replaced in

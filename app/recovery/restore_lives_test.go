@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 
 	"holdfast/data/store"
@@ -53,9 +54,29 @@ func TestEachLifeCanBeRestored(t *testing.T) {
 	if fmt.Sprint(lives) != "[false false true true]" || points.Points[0].Life != points.Points[1].Life || points.Points[3].Sequence != last {
 		t.Errorf("lives: %v in %+v", lives, points.Points)
 	}
+	livesAre(t, points, got)
 	var v Verified
 	if w.done("/stores/acme/prod/snapshots/verify", "", &v); !v.OK {
 		t.Errorf("the chain: %+v", v)
+	}
+}
+
+// livesAre wants the three lives of a store that was restored in place and put back, and
+// how each began.
+func livesAre(t *testing.T, p Points, restored Restored) {
+	t.Helper()
+	var began []string
+	for i, l := range p.Lives {
+		began = append(began, l.Began)
+		if l.Last.Before(l.First) || i > 0 && (l.First.Before(p.Lives[i-1].Last) || l.Restore != restored.ID) {
+			t.Errorf("life %d: %+v", i, l)
+		}
+	}
+	if !slices.Equal(began, []string{"", "restore", "undo"}) || p.Lives[0].Snapshots != 2 || p.Lives[2].Incarnation != p.Points[3].Life {
+		t.Fatalf("lives: %+v", p.Lives)
+	}
+	if back := p.Lives[1].BackTo; back == nil || !back.Equal(p.Points[0].Time) {
+		t.Errorf("the restored life began as of %v", back)
 	}
 }
 

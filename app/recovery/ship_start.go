@@ -206,6 +206,5 @@ func (s *Service) compact(ctx context.Context, key laneKey, t targetRow) error {
 	if err != nil || newest == 0 {
 		return err
 	}
-	_, err = k.Compact(ctx, newest)
-	return err
+	return s.shortened(ctx, key, t, k, newest)
 }

@@ -93,7 +93,8 @@ func (s *Service) verify(ctx context.Context, p *api.Progress, r ref, targets []
 			return nil, s.explain(fmt.Errorf("target %s: %w", t.Name, err))
 		}
 		sum.add(report)
-		if err := s.keepVerified(ctx, r.chain(), t, report); err != nil {
+		key := laneKey{r.chain(), t.ID}
+		if err := errors.Join(s.keepVerified(ctx, r.chain(), t, report), s.mendVerified(ctx, key, t, report.Problems)); err != nil {
 			return nil, err
 		}
 	}

@@ -179,7 +179,7 @@ func (s *Service) verifyFindings(ctx context.Context) (list []Finding, err error
 		}
 		if !v.OK && len(v.Problems) > 0 {
 			list = append(list, Finding{"chain-damaged", "error", fmt.Sprintf("The chain of %s on %s is damaged in %d places, first %s", r.Store, v.Target, len(v.Problems), v.Problems[0]),
-				"Restore from another target if need be. To begin anew there: empty the chain's folder on the target, or add another target, and ship: holdfast snapshot now TENANT"})
+				"Somebody or something changed what lies there: find out who can. A server goes on there with a whole image of its own; points that need what is damaged have to come from another target."})
 		}
 	}
 	slices.SortFunc(list, func(a, b Finding) int { return slices.Compare([]string{a.What}, []string{b.What}) })

@@ -46,6 +46,7 @@ type world struct {
 	// Of the room that open opens.
 	openStore func(string, objects.Credentials) (backup.ObjectStore, error)
 	own       map[string]Own
+	staged    int64 // bound of a chain's staging; 0: the chain's own
 	clock     func() time.Time
 	good      []int64     // what drills found good
 	drilled   atomic.Bool // each store was
@@ -144,6 +145,7 @@ func (w *world) open() {
 		Segments: func(id data.StoreID) data.KeySource { return w.ring.Source(keys.Owner(id.String()), keys.Segments) },
 		Archive:  func(id data.StoreID) data.KeySource { return w.ring.Archive(keys.Owner(id.String()), keys.Segments) },
 		Staging:  filepath.Join(w.dir, "staging"), Open: w.openStore, Own: w.own, Clock: w.clock, Drills: w, Live: w.live,
+		MaxStaging: w.staged,
 	})
 	w.must(err)
 	w.Service = s

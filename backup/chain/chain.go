@@ -321,6 +321,14 @@ func (c *Chain) now() time.Time {
 	return now
 }
 
+// Anew has the next Ship begin an epoch: the target does not hold what was shipped to it.
+// It waits for a running Ship.
+func (c *Chain) Anew(why error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.forget(why)
+}
+
 // forget drops what was staged and remembered: the next snapshot is a base.
 func (c *Chain) forget(why error) {
 	c.dropPending()

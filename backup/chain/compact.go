@@ -2,13 +2,11 @@ package chain
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"holdfast/backup"
 	"holdfast/backup/read"
-	"holdfast/data"
 )
 
 // Compacted is what a Compact did. Bytes were put on the target.
@@ -38,7 +36,7 @@ func (k *Keeper) Compact(ctx context.Context, newest int64) (Compacted, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	done, err := k.compact(ctx, newest)
-	if errors.Is(err, data.ErrNotFound) {
+	if unusable(err) {
 		k.line = nil // it is not as we remember it
 	}
 	if err != nil {

@@ -100,7 +100,7 @@ func (k *Keeper) readLine(ctx context.Context, newest int64) (line []span, err e
 	}
 	steps := read.Plan(start, newest, names, func(s int64) bool { _, ok := slices.BinarySearch(there, s); return ok })
 	if steps == nil && start <= newest {
-		return nil, read.Named(l.Name, fmt.Errorf("%w: no way leads to it", backup.ErrNoSnapshot))
+		return nil, k.gap(there, start)
 	}
 	if start > l.Base {
 		line = []span{{MergedName: names[0], known: true}}
@@ -109,6 +109,16 @@ func (k *Keeper) readLine(ctx context.Context, newest int64) (line []span, err e
 		line = append(line, span{MergedName: n, known: n.Level > 0})
 	}
 	return line, nil
+}
+
+// gap blames the first manifest from start on that is not there.
+func (k *Keeper) gap(there []int64, start int64) error {
+	for _, s := range there {
+		if s == start {
+			start++
+		}
+	}
+	return read.Named(backup.ManifestName(k.cfg.Store, start), fmt.Errorf("%w: no way leads past it", data.ErrNotFound))
 }
 
 // sinceImage lists the merged links of an epoch that no prune condemned, from the

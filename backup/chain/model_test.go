@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,17 +27,18 @@ var longer = flag.Int("longer", 1, "how many times longer the model tests run")
 // world is the model of pruning beside everything else: whenever one actor makes
 // a request, another may run from beginning to end in its middle, and hours may
 // pass. A request itself takes half an hour at most, a restore less than the grace.
+// Hosts are replaced, and the replaced ones do not know of it.
 type world struct {
 	backup.ObjectStore
 	t     *testing.T
 	keys  *backuptest.Keys
-	pages *backuptest.Pages
-	files *backuptest.Files
-	chain *chain.Chain
+	lock  backup.LockFor
 	keep  *chain.Keeper
 	other *chain.Keeper // compacts: as if on another host
 	seen  map[int64]moment
 	runs  map[string]int
+	hosts []*host // the last one is to go on with the chain
+	turns int
 
 	one  sync.Mutex // who has it may let others act
 	mu   sync.Mutex
@@ -46,32 +48,105 @@ type world struct {
 	busy map[string]bool
 }
 
+// host is one that ships.
+type host struct {
+	name  string
+	pages *backuptest.Pages
+	files *backuptest.Files
+	dir   string // of its staging
+	chain *chain.Chain
+	fresh bool // the next snapshot is behind whatever is there
+	turn  int  // when it last took the chain; 0: not yet
+}
+
+// newWorld locks what is put where the seed is odd.
 func newWorld(t *testing.T, seed uint64) *world {
+	target := objects.NewMemory()
 	w := &world{
-		ObjectStore: objects.NewMemory(), t: t, keys: backuptest.NewKeys("seed"), pages: backuptest.NewPages(), files: backuptest.NewFiles(),
+		ObjectStore: target, t: t, keys: backuptest.NewKeys("seed"),
 		seen: map[int64]moment{}, runs: map[string]int{}, rnd: rand.New(rand.NewPCG(seed, 9)), now: time.Unix(1800000000, 0).UTC(), busy: map[string]bool{},
 	}
-	w.open()
+	if target.Clock = w.clock; seed%2 == 1 {
+		w.lock = backup.LockFor{Mode: backup.Governance, For: 12 * time.Hour}
+	}
+	w.takeOver()
 	w.keep, w.other = w.keeper(), w.keeper()
 	return w
 }
 
+// takeOver has a new host go on, with what the one before it has.
+func (w *world) takeOver() {
+	h := &host{pages: backuptest.NewPages(), files: backuptest.NewFiles()}
+	if old := w.host(0); old != nil {
+		for i, image := range old.pages.Copy() {
+			h.pages.Write(uint32(i)+1, image)
+		}
+		for name, content := range old.files.Copy() {
+			h.files.Set(name, content)
+		}
+	}
+	w.open(h, true)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h.name = fmt.Sprint("host ", len(w.hosts))
+	w.hosts = append(w.hosts, h)
+}
+
+// host is the one that goes on, or one that was replaced, so many hosts ago; nil where
+// there is none.
+func (w *world) host(ago int) *host {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := len(w.hosts); ago < n {
+		return w.hosts[n-1-ago]
+	}
+	return nil
+}
+
+// replaced says whether another host took the chain since this one did.
+func (w *world) replaced(h *host) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !h.fresh && slices.ContainsFunc(w.hosts, func(other *host) bool { return other.turn > h.turn })
+}
+
+// took notes a success; who took the chain does not take it again.
+func (w *world) took(h *host) {
+	w.mu.Lock()
+	fresh := h.fresh
+	if fresh {
+		w.turns++
+		h.turn, h.fresh = w.turns, false
+	}
+	w.mu.Unlock()
+	if fresh {
+		_ = h.chain.Close()
+		w.load(h, false)
+	}
+}
+
 func (w *world) keeper() *chain.Keeper {
-	k, err := chain.NewKeeper(chain.KeeperConfig{Target: w, Store: store, Keys: w.keys, Scratch: w.t.TempDir(), Clock: w.clock})
+	k, err := chain.NewKeeper(chain.KeeperConfig{Target: w, Store: store, Keys: w.keys, Scratch: w.t.TempDir(), Clock: w.clock, Lock: w.lock})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return k
 }
 
-func (w *world) open() {
-	c, err := chain.New(chain.Config{Target: w, Store: store, Keys: w.keys, Staging: w.t.TempDir(), Clock: w.clock})
+// open opens a host's chain without anything staged.
+func (w *world) open(h *host, takeOver bool) {
+	h.dir, h.fresh = w.t.TempDir(), true
+	w.load(h, takeOver)
+}
+
+func (w *world) load(h *host, takeOver bool) {
+	c, err := chain.New(chain.Config{Target: w, Store: store, Keys: w.keys, Staging: h.dir, Clock: w.clock, Lock: w.lock, TakeOver: takeOver})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { _ = c.Close() })
-	w.chain = c
-	w.pages.MarkAll()
+	h.chain = c
+	h.pages.MarkAll()
 }
 
 func (w *world) clock() time.Time {
@@ -120,8 +195,9 @@ func (w *world) meanwhile(rarely int) {
 	}
 	who := w.draw(rarely)
 	actors := []func(){
-		func() { w.act("ship", w.ship) }, func() { w.act("prune", w.prune) }, func() { w.act("prune", w.prune) },
+		w.ship, func() { w.act("prune", w.prune) }, func() { w.act("prune", w.prune) },
 		func() { w.act("compact", w.compact) }, func() { w.act("restore", w.restore) },
+		w.shipReplaced, func() { w.act("take over", w.takeOver) },
 		func() { w.pass(10 * time.Minute) }, func() { w.pass(6 * time.Hour) },
 	}
 	w.one.Unlock()
@@ -166,31 +242,64 @@ func (w *world) Delete(ctx context.Context, name string) error {
 	return w.ObjectStore.Delete(ctx, name)
 }
 
-// ship changes little and ships it: contents come, go and come again.
+// ship has the host that goes on ship.
 func (w *world) ship() {
-	w.pages.Write(1+uint32(w.draw(5)), fmt.Append(nil, w.draw(1000)))
+	h := w.host(0)
+	w.act(h.name, func() { w.shipAs(h) })
+}
+
+// shipReplaced has a host ship that was replaced.
+func (w *world) shipReplaced() {
+	if h := w.host(1 + w.draw(2)); h != nil {
+		w.act(h.name, func() { w.shipAs(h) })
+	}
+}
+
+// shipAs changes little and ships it: contents come, go and come again.
+func (w *world) shipAs(h *host) {
+	h.pages.Write(1+uint32(w.draw(5)), fmt.Append(nil, w.draw(1000)))
 	for range 2 {
-		w.files.Set(fmt.Sprint("f/", w.draw(2)), fmt.Sprint("content ", w.draw(8)))
+		h.files.Set(fmt.Sprint("f/", w.draw(2)), fmt.Sprint("content ", w.draw(8)))
 	}
-	if w.draw(12) == 0 {
-		w.open() // staging was lost
+	if h == w.host(0) && w.draw(12) == 0 {
+		w.open(h, false) // staging was lost
 	}
-	now := moment{pages: w.pages.Copy(), files: w.files.Copy()}
+	now := moment{pages: h.pages.Copy(), files: h.files.Copy()}
 	w.mu.Lock()
 	w.now = w.now.Add(time.Second)
 	w.mu.Unlock()
-	r, err := w.chain.Ship(w.t.Context(), w.pages, w.files, data.Position{})
+	over := w.replaced(h)
+	r, err := h.chain.Ship(w.t.Context(), h.pages, h.files, data.Position{})
 	if err != nil {
-		if !strings.Contains(err.Error(), "may have been pruned") {
-			w.t.Errorf("ship: %v", err)
-		}
-		w.open()
+		w.notShipped(h, err)
 		return
 	}
+	if over && !r.Unchanged {
+		w.t.Errorf("%s was replaced and shipped %d", h.name, r.Sequence)
+	}
 	now.at = r.Time
+	w.took(h)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.seen[r.Sequence] = now
+	w.runs["ship"]++
+}
+
+// notShipped takes what may keep a host from shipping: another went on, or it took so long
+// that its content was condemned.
+func (w *world) notShipped(h *host, err error) {
+	fenced := errors.Is(err, backup.ErrFenced)
+	if !fenced && !strings.Contains(err.Error(), "may have been pruned") {
+		w.t.Errorf("ship: %v", err)
+	}
+	if h == w.host(0) {
+		w.open(h, fenced)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if fenced {
+		w.runs["fenced"]++
+	}
 }
 
 func (w *world) prune() {
@@ -204,6 +313,7 @@ func (w *world) prune() {
 	defer w.mu.Unlock()
 	w.runs["swept"] += done.Swept
 	w.runs["rescued"] += done.Rescued
+	w.runs["locked"] += done.Locked
 }
 
 // newest is what a drill may have verified: the newest snapshot that was reported.
@@ -261,15 +371,18 @@ func TestPruneModel(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { model(t, seed, total) })
 	}
 	t.Logf("%v", total)
-	if total["swept"] == 0 || total["restore"] == 0 || total["compact"] == 0 {
+	if total["swept"] == 0 || total["restore"] == 0 || total["compact"] == 0 || total["fenced"] == 0 {
 		t.Errorf("the model did not do much: %v", total)
 	}
 }
 
 func model(t *testing.T, seed uint64, total map[string]int) {
 	w := newWorld(t, seed)
-	for range 30 {
-		w.act("ship", w.ship)
+	for i := range 30 {
+		w.ship()
+		if i%10 == 5 {
+			w.takenOver()
+		}
 		w.pass(3 * time.Hour)
 		if w.draw(3) == 0 {
 			w.act("prune", w.prune)
@@ -287,6 +400,14 @@ func model(t *testing.T, seed uint64, total map[string]int) {
 	for name, n := range w.runs {
 		total[name] += n
 	}
+}
+
+// takenOver replaces the host; of the two, the new one goes on.
+func (w *world) takenOver() {
+	old := w.host(0)
+	w.act("take over", w.takeOver)
+	w.ship()
+	w.act(old.name, func() { w.shipAs(old) })
 }
 
 // promises restores every point that the chain still promises.

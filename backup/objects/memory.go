@@ -19,6 +19,8 @@ var _ backup.ObjectStore = (*Memory)(nil)
 
 // Memory is an object store that forgets everything when the process ends.
 type Memory struct {
+	Clock func() time.Time // of locks; nil: time.Now
+
 	mu      sync.Mutex
 	objects map[string]memoryObject
 }
@@ -93,7 +95,11 @@ func (m *Memory) List(ctx context.Context, prefix, after string, limit int) ([]b
 func (m *Memory) Delete(ctx context.Context, name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.objects[name].lock.Until.After(time.Now()) {
+	now := time.Now
+	if m.Clock != nil {
+		now = m.Clock
+	}
+	if m.objects[name].lock.Until.After(now()) {
 		return fmt.Errorf("delete %s: %w", name, backup.ErrLocked)
 	}
 	delete(m.objects, name)

@@ -13,9 +13,10 @@ import (
 
 // Tx is one transaction, for use within View or Update only, by one goroutine.
 type Tx struct {
-	v   *Vault
-	txn *badger.Txn
-	ctx context.Context
+	v     *Vault
+	txn   *badger.Txn
+	ctx   context.Context
+	wrote []string // whole keys
 }
 
 // Get returns the value of key; data.ErrNotFound without one, data.ErrTampered
@@ -59,14 +60,17 @@ func (t *Tx) set(key, value []byte, expires uint64) error {
 	if err := t.txn.SetEntry(entry); err != nil {
 		return fmt.Errorf("write vault key %q: %w", key, foreign(err))
 	}
+	t.wrote = append(t.wrote, string(full))
 	return nil
 }
 
 // Delete removes key, if it is there.
 func (t *Tx) Delete(key []byte) error {
-	if err := t.txn.Delete(t.full(key)); err != nil {
+	full := t.full(key)
+	if err := t.txn.Delete(full); err != nil {
 		return fmt.Errorf("delete vault key %q: %w", key, foreign(err))
 	}
+	t.wrote = append(t.wrote, string(full))
 	return nil
 }
 

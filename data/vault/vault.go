@@ -47,6 +47,7 @@ type state struct {
 	busy    sync.WaitGroup        // verification beside the service
 	fault   atomic.Pointer[error] // damage that was found; stops the vault
 	updates updates
+	journal journal
 	told    atomic.Pointer[func()] // of each commit
 	outer   uint32                 // generation of the key that badger's own encryption stands under
 }
@@ -210,12 +211,14 @@ func (v *Vault) run(ctx context.Context, write bool, fn func(*Tx) error) error {
 	}
 	txn := v.db.NewTransaction(write)
 	defer txn.Discard()
-	if err := fn(&Tx{v, txn, ctx}); err != nil || !write {
+	t := &Tx{v: v, txn: txn, ctx: ctx}
+	if err := fn(t); err != nil || !write {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	defer v.state.journal.begin(t.wrote)()
 	if err := guard(txn.Commit); err != nil {
 		return fmt.Errorf("commit to the vault: %w", foreign(err))
 	}
