@@ -120,7 +120,7 @@ func (s *Service) openChain(ctx context.Context, l *lane, t targetRow, takeOver 
 	c, err := chain.New(chain.Config{
 		Target: target, Store: key.chain, Keys: s.segments(key), Staging: s.stagingOf(key), Clock: s.config.Clock, Lock: lock, TakeOver: takeOver,
 		MaxStaging: s.config.MaxStaging,
-		Confirmed: func(_ context.Context, r chain.Result) error { s.confirmed(key, r); return nil },
+		Confirmed:  func(_ context.Context, r chain.Result) error { s.confirmed(key, r); return nil },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("target %s: %w", t.Name, err)

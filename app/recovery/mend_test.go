@@ -106,7 +106,7 @@ func TestSequenceOf(t *testing.T) {
 	for name, want := range map[string]int64{
 		"t/a/prod/manifest/000000000000001f": 31, "t/a/prod/pages/0000000000000002-00112233aabbccdd-00000001": 2,
 		"t/a/prod/merged/0000000000000009-0000000000000001-3-0123456789ab": 9,
-		"t/a/prod/files/00000000000000010000": 1<<63 - 1, "t/a/prod/other": 1<<63 - 1,
+		"t/a/prod/files/00000000000000010000":                              1<<63 - 1, "t/a/prod/other": 1<<63 - 1,
 	} {
 		if got := sequenceOf(name); got != want {
 			t.Errorf("%s: %d", name, got)

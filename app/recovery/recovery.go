@@ -102,8 +102,8 @@ type Config struct {
 	Staging  string // the room's own folder, <data>/staging/chains
 	// MaxStaging bounds what one chain stages, in bytes; 0: 1 GiB.
 	MaxStaging int64
-	Ledger   Ledger // nil: nothing was ever destroyed or erased
-	Drills   Drills // nil: nobody drills, so nothing is ever pruned
+	Ledger     Ledger // nil: nothing was ever destroyed or erased
+	Drills     Drills // nil: nobody drills, so nothing is ever pruned
 	// Farewell lets followers of a store see the last of it before it is replaced in
 	// place; nil: there are none. Swapped hears that another took its place.
 	Farewell func(context.Context, data.StoreID, *store.Store) error
