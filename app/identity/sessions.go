@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -153,12 +152,8 @@ func clip(s string, most int) string {
 }
 
 func (s *sessions) save(ctx context.Context, d digest, session Session) error {
-	value, err := json.Marshal(session)
-	if err != nil {
-		return err
-	}
 	left := session.absolute() - session.Seen.Sub(session.Created)
-	return s.values.Set(ctx, d.key(), value, left)
+	return s.values.Set(ctx, d.key(), session.bytes(), left)
 }
 
 // keep puts a session into memory, unless it is there already: what is there may
@@ -193,11 +188,7 @@ func (s *sessions) load(ctx context.Context, d digest) (Session, error) {
 	if err != nil {
 		return Session{}, err
 	}
-	var session Session
-	if err := json.Unmarshal(value, &session); err != nil {
-		return Session{}, fmt.Errorf("read session: %w", err)
-	}
-	return session, nil
+	return parseSession(value)
 }
 
 // use counts a session that is in memory as used. The read lock keeps sweep from
