@@ -172,7 +172,7 @@ func (x access) Reach(ctx context.Context, actor data.Actor, p api.Permission) (
 
 func (h *house) openRouter(a *Appliance) (err error) {
 	h.router, err = api.NewRouter(api.Config{
-		Authenticate: h.identity.AuthenticateRequest, Authorizer: h.identity, Assurer: h.identity, Recorder: h.audit, Logger: a.logger,
+		Authenticate: h.identity.AuthenticateRequest, Authorizer: h.identity, Assurer: h.identity, Pairer: h.identity, Recorder: h.audit, Logger: a.logger,
 		Title: "Holdfast", Version: Version(),
 	})
 	if err != nil {

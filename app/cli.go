@@ -40,7 +40,7 @@ func (c *cli) root() *cobra.Command {
 	})
 	chapter(root, "The appliance:", c.serve(), c.unseal(), c.doctor(), c.operation(), c.mail())
 	chapter(root, "Tenants and their data:", c.tenant(), c.key(), c.importRecords(), c.export(), c.users())
-	chapter(root, "People:", c.operator(), c.person(), c.member(), c.role(), c.permission(), c.invite(), c.access(), c.review(), c.secondFactor(), c.sso())
+	chapter(root, "People:", c.operator(), c.person(), c.member(), c.role(), c.permission(), c.invite(), c.access(), c.approval(), c.review(), c.secondFactor(), c.sso())
 	chapter(root, "Snapshots and restore:", c.target(), c.snapshot(), c.restore(), c.drill(), c.scrub(), c.acceptLoss())
 	chapter(root, "Keys and proof:", c.keys(), c.audit(), c.disposal(), c.erase())
 	everyCommand(root, c.polish)

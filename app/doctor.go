@@ -60,7 +60,7 @@ func (d doctor) diagnose(ctx context.Context) Diagnosis {
 	out := Diagnosis{OK: true, Findings: []Ailment{}}
 	for room, ask := range map[string]func(context.Context) ([]Ailment, error){
 		"keys": d.ofKeys, "snapshots": d.ofSnapshots, "drills": d.ofDrills, "ledger": d.ofLedger, "people": d.ofPeople,
-		"single sign-on": d.ofSSO, "network": d.ofNetwork, "host": d.ofHost, "stores": d.ofStores, "api keys": d.ofAPIKeys, "access reviews": d.ofReviews, "what outsiders made": d.ofOutsiders,
+		"single sign-on": d.ofSSO, "network": d.ofNetwork, "host": d.ofHost, "stores": d.ofStores, "api keys": d.ofAPIKeys, "access reviews": d.ofReviews, "what outsiders made": d.ofOutsiders, "what takes two persons": d.ofPairs,
 	} {
 		found, err := ask(ctx)
 		if err != nil {

@@ -49,6 +49,8 @@ type Route struct {
 	// Assurance is asked for besides; the zero value is Usual. A route with Fresh
 	// does not register in a router without an Assurer.
 	Assurance Assurance
+	// Pair is set where one person alone is not enough, on an appliance that asks for two.
+	Pair *Pair
 
 	Summary  string
 	Query    []Param // query parameters beside those of paging

@@ -21,6 +21,7 @@ type Config struct {
 	Authenticate func(*http.Request) (data.Actor, error)
 	Authorizer   Authorizer   // required
 	Assurer      Assurer      // required for routes that ask for a fresh factor
+	Pairer       Pairer       // nil: one person is enough everywhere
 	Recorder     Recorder     // required: refusals are recorded
 	Logger       *slog.Logger // nil: discarded
 	Title        string       // of the OpenAPI document; default "Holdfast"
@@ -81,6 +82,8 @@ func (rt *Router) check(r Route) error {
 		return errors.New("not an assurance")
 	case r.Assurance.StepsUp() && (rt.config.Assurer == nil || r.Permission == Public):
 		return errors.New("a fresh factor needs somebody signed in, and an assurer")
+	case r.Pair != nil && (r.Pair.Action == "" || r.Pair.Title == "" || r.Permission == Public || r.Consumes != ""):
+		return errors.New("what takes two persons needs an action, a title, somebody signed in and a body of JSON")
 	case r.BodyLimit < NoLimit:
 		return errors.New("a body limit is bytes, 0 or NoLimit")
 	}

@@ -22,12 +22,25 @@ func (rt *Router) endpoint(route Route) http.Handler {
 			err = rt.assured(r, route)
 		}
 		if err == nil {
-			err = route.Handler(w, r)
+			err = rt.handle(w, r, route, scope)
 		}
 		if err != nil {
 			rt.fail(w, r, route, scope, err)
 		}
 	})
+}
+
+// handle runs the handler, once whoever else has to approve has done so.
+func (rt *Router) handle(w http.ResponseWriter, r *http.Request, route Route, scope Scope) error {
+	done, err := rt.paired(r, route, scope)
+	if err != nil {
+		return err
+	}
+	err = route.Handler(w, r)
+	if done != nil {
+		done(r.Context(), err)
+	}
+	return err
 }
 
 func limitBody(w http.ResponseWriter, r *http.Request, limit int64) {
@@ -42,7 +55,7 @@ func limitBody(w http.ResponseWriter, r *http.Request, limit int64) {
 // fail answers with the error, records a refusal, and logs what is our fault.
 func (rt *Router) fail(w http.ResponseWriter, r *http.Request, route Route, scope Scope, err error) {
 	p := AsProblem(err)
-	if p.Status == http.StatusForbidden && !errors.Is(err, ErrStepUp) { // a question, not a refusal
+	if p.Status == http.StatusForbidden && !errors.Is(err, ErrStepUp) && !errors.Is(err, ErrTwoPersons) { // questions, not refusals
 		rt.refused(r, route, scope, p)
 	}
 	if p.Status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {

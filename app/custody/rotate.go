@@ -118,7 +118,7 @@ func (s *Service) rotated(name string, owner keys.Owner, purposes []keys.Purpose
 
 // RootOrder is the body of a rotation of the root key.
 type RootOrder struct {
-	Passphrase string   `json:"passphrase,omitempty" doc:"of the passphrase slot that goes on; the old one or a new one"`
+	Passphrase string   `json:"passphrase,omitempty" doc:"of the passphrase slot that goes on; the old one or a new one" secret:"true"`
 	Drop       []string `json:"drop,omitempty" doc:"kinds of slots that may end with the old root key"`
 }
 

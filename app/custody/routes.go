@@ -33,6 +33,7 @@ func (s *Service) Routes() []api.Route {
 		},
 		{
 			Method: "POST", Path: base + "/root/rotate", Permission: api.CustodyManage, Assurance: api.Fresh,
+			Pair:    &api.Pair{Action: "root.rotate", Title: "Make a new root key, recovery key and shares"},
 			Summary: "A new root key; recovery key and shares are shown once", Request: RootOrder{}, Response: NewRoot{}, Handler: s.serveRotateRoot,
 		},
 	}, append(s.slotRoutes(base), s.copyRoutes(base)...)...)
@@ -43,10 +44,12 @@ func (s *Service) slotRoutes(base string) []api.Route {
 	return []api.Route{
 		{
 			Method: "POST", Path: base + "/slots", Permission: api.CustodyManage, Assurance: api.Fresh,
+			Pair:    &api.Pair{Action: "slot.add", Title: "Add a way to open the root key"},
 			Summary: "Add a slot, which is opened once before it counts", Request: NewSlot{}, Response: Added{}, Status: 201, Handler: s.serveAdd,
 		},
 		{
 			Method: "DELETE", Path: one, Permission: api.CustodyManage, Assurance: api.Fresh,
+			Pair:    &api.Pair{Action: "slot.remove", Title: "Remove a way to open the root key"},
 			Query:   []api.Param{{Name: "sure", Summary: "true: also the last slot that opens without a person"}},
 			Summary: "Remove a slot; never the last one", Handler: s.serveRemove,
 		},
@@ -56,6 +59,7 @@ func (s *Service) slotRoutes(base string) []api.Route {
 		},
 		{
 			Method: "POST", Path: base + "/recovery", Permission: api.CustodyManage, Assurance: api.Fresh,
+			Pair:    &api.Pair{Action: "recovery.replace", Title: "Make a new recovery key"},
 			Summary: "A new recovery key, shown once; the old one opens until the new one is proven", Response: NewRecovery{}, Status: 201, Handler: s.serveRecovery,
 		},
 	}
@@ -66,10 +70,12 @@ func (s *Service) copyRoutes(base string) []api.Route {
 	return []api.Route{
 		{
 			Method: "POST", Path: all, Permission: api.CustodyManage, Assurance: api.Fresh,
+			Pair:    &api.Pair{Action: "keycopy.add", Title: "Keep copies of the keys on a target"},
 			Summary: "Keep copies of the keys on a target", Request: CopyOrder{}, Response: CopyTarget{}, Status: 201, Handler: s.serveKeepOn,
 		},
 		{
 			Method: "DELETE", Path: all + "/{target}", Permission: api.CustodyManage, Assurance: api.Fresh,
+			Pair:    &api.Pair{Action: "keycopy.remove", Title: "Keep no more copies of the keys on a target"},
 			Query:   []api.Param{{Name: "leave", Summary: "true: leave the copies that are there"}},
 			Summary: "Keep no more copies on a target, and delete those that are there", Handler: s.serveKeepOff,
 		},

@@ -29,10 +29,10 @@ const (
 // NewSlot is the body of an addition.
 type NewSlot struct {
 	Kind       string `json:"kind" enum:"passphrase,key-file,credential,age,shares"`
-	Passphrase string `json:"passphrase,omitempty"`
+	Passphrase string `json:"passphrase,omitempty" secret:"true"`
 	File       string `json:"file,omitempty" doc:"key-file: its path on this host; only for commands on the host"`
 	Recipient  string `json:"recipient,omitempty" doc:"age: the public half; the slot is added when it is proven"`
-	Identity   string `json:"identity,omitempty" doc:"age: the private half, which proves the slot at once and is not kept"`
+	Identity   string `json:"identity,omitempty" doc:"age: the private half, which proves the slot at once and is not kept" secret:"true"`
 	Need       int    `json:"need,omitempty" doc:"shares: how many open; 3 when left out"`
 	Of         int    `json:"of,omitempty" doc:"shares: how many are made; 5 when left out"`
 }

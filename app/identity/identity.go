@@ -110,7 +110,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	for _, m := range []struct {
 		room  string
 		steps []system.Migration
-	}{{"identity-sign-in", signInMigrations}, {"access", accessMigrations}, {"access-requests", requestMigrations}, {"identity-keys", keyMigrations}, {"links", linkMigrations}, {"accounts", accountMigrations}, {"recoveries", recoveryMigrations}, {"owed", owedMigrations}} {
+	}{{"identity-sign-in", signInMigrations}, {"access", accessMigrations}, {"access-requests", requestMigrations}, {"identity-keys", keyMigrations}, {"links", linkMigrations}, {"accounts", accountMigrations}, {"recoveries", recoveryMigrations}, {"owed", owedMigrations}, {"two-persons", pairMigrations}} {
 		if err := c.DB.Migrate(ctx, m.room, m.steps); err != nil {
 			return nil, fmt.Errorf("new identity: %w", err)
 		}
@@ -136,7 +136,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 	s.asked.Sweep()
 	s.sessions.sweep()
 	s.pending.sweep()
-	return errors.Join(s.endAccess(ctx), s.pay(ctx), s.sweepPasswords(ctx), s.saveLastUsed(ctx), s.sweepKeys(ctx), s.dropSetupLinks(ctx), s.dropSignIns(ctx), s.dropLinks(ctx))
+	return errors.Join(s.endAccess(ctx), s.pay(ctx), s.sweepPairs(ctx), s.sweepPasswords(ctx), s.saveLastUsed(ctx), s.sweepKeys(ctx), s.dropSetupLinks(ctx), s.dropSignIns(ctx), s.dropLinks(ctx))
 }
 
 // Close ends what is done after the answer, and stores what Sweep would.

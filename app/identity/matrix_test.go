@@ -52,6 +52,14 @@ var matrix = map[string]struct{ guest, stranger, member, owner int }{
 	"PUT /api/v1/tenants/{slug}/policies/access":                 {401, 403, 200, 403},
 	"DELETE /api/v1/stores/{slug}/{env}/keys/{id}":               {401, 403, 404, 403},
 
+	"GET /api/v1/approvals":               {401, 403, 403, 200},
+	"GET /api/v1/approvals/{id}":          {401, 403, 403, 404},
+	"DELETE /api/v1/approvals/{id}":       {401, 404, 404, 404},
+	"POST /api/v1/approvals/{id}/approve": {401, 403, 403, 404},
+	"POST /api/v1/approvals/{id}/refuse":  {401, 403, 403, 404},
+	"GET /api/v1/policies/two-persons":    {401, 403, 403, 200},
+	"PUT /api/v1/policies/two-persons":    {401, 403, 403, 422},
+
 	"POST /api/v1/stores/{slug}/{env}/keys/{id}/rotate": {401, 403, 404, 403},
 	"POST /api/v1/stores/{slug}/{env}/keys/{id}/enable": {401, 403, 404, 403},
 	"GET /api/v1/api-keys":                              {401, 403, 403, 200},

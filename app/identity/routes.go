@@ -11,7 +11,7 @@ import (
 
 // Routes are the capability over REST.
 func (s *Service) Routes() []api.Route {
-	return slices.Concat(s.keyRoutes(), s.memberRoutes(), s.roleRoutes(), s.operatorRoutes(), s.signInRoutes(), s.factorRoutes(), s.sessionRoutes(), s.policyRoutes(), s.personRoutes(), s.accessRoutes(), s.inviteRoutes(), s.resetRoutes(), s.accountRoutes(), s.recoveredRoutes(), s.memberSessionRoutes(), []api.Route{
+	return slices.Concat(s.keyRoutes(), s.memberRoutes(), s.roleRoutes(), s.operatorRoutes(), s.signInRoutes(), s.factorRoutes(), s.sessionRoutes(), s.policyRoutes(), s.personRoutes(), s.accessRoutes(), s.pairRoutes(), s.inviteRoutes(), s.resetRoutes(), s.accountRoutes(), s.recoveredRoutes(), s.memberSessionRoutes(), []api.Route{
 		{
 			Method: http.MethodPost, Path: "/api/v1/setup", Permission: api.Public,
 			Summary: "Make the first operator with a setup link, and sign in",

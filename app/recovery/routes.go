@@ -29,6 +29,7 @@ func (s *Service) targetRoutes() []api.Route {
 		},
 		{
 			Method: "POST", Path: all, Permission: api.TargetManage, Assurance: api.Fresh,
+			Pair:    &api.Pair{Action: "target.add", Title: "Add a target for snapshots"},
 			Summary: "Add a target; its credentials are kept sealed and never shown", Request: NewTarget{}, Response: Target{}, Status: 201, Handler: s.serveAdd,
 		},
 		{
@@ -41,6 +42,7 @@ func (s *Service) targetRoutes() []api.Route {
 		},
 		{
 			Method: "PATCH", Path: one, Permission: api.TargetManage, Assurance: api.Fresh,
+			Pair:    &api.Pair{Action: "target.set", Title: "Change a target for snapshots"},
 			Summary: "Say where a target is, or give it new credentials", Request: TargetChange{}, Response: Target{}, Handler: s.serveChange,
 		},
 		{
@@ -79,6 +81,7 @@ func (s *Service) storeRoutes() []api.Route {
 		},
 		{
 			Method: "POST", Path: base + "/snapshots/takeover", Permission: api.TargetManage,
+			Pair:    &api.Pair{Action: "snapshot.takeover", Title: "Go on with a chain that another appliance continued"},
 			Summary: "Go on with a chain that another appliance continued", Request: Takeover{}, Response: api.Operation{}, Status: 202, Handler: s.serveTakeover,
 		},
 		{

@@ -138,8 +138,8 @@ type TargetChange struct {
 	Region       *string `json:"region,omitempty"`
 	Place        *string `json:"place,omitempty"`
 	StorageClass *string `json:"storage_class,omitempty"`
-	AccessKey    *string `json:"accessKey,omitempty"`
-	SecretKey    *string `json:"secretKey,omitempty"`
+	AccessKey    *string `json:"accessKey,omitempty" secret:"true"`
+	SecretKey    *string `json:"secretKey,omitempty" secret:"true"`
 }
 
 // Change changes a target. Its URL stays: another place is another target.

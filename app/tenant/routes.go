@@ -49,6 +49,7 @@ func (s *Service) tenantRoutes() []api.Route {
 		},
 		{
 			Method: "DELETE", Path: one, Permission: api.TenantDelete, Assurance: api.Fresh, Scope: s.tenantScope,
+			Pair:    &api.Pair{Action: "tenant.destroy", Title: "Destroy a tenant at once", When: destroysNow},
 			Summary: "Delete a tenant: its keys are parked for 7 days, or destroyed with now",
 			Query:   []api.Param{{Name: "now", Summary: "destroy at once", Example: true}},
 			Request: Deletion{}, Response: Tenant{}, Handler: s.serveDelete,
@@ -110,6 +111,13 @@ func (s *Service) serveGet(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return api.Respond(w, http.StatusOK, t)
+}
+
+// destroysNow says whether a deletion has no window for regret; what is no answer to that
+// is refused later.
+func destroysNow(r *http.Request) bool {
+	now, err := flag(r, "now")
+	return now || err != nil
 }
 
 func (s *Service) serveDelete(w http.ResponseWriter, r *http.Request) error {

@@ -1,0 +1,44 @@
+package app
+
+import (
+	"slices"
+	"testing"
+
+	"holdfast/app/api"
+	"holdfast/app/identity"
+)
+
+// TestWhatTakesTwoPersons: every route that takes keys or whole data out of the host is
+// marked, and whether there are two is looked at for each permission that they take.
+func TestWhatTakesTwoPersons(t *testing.T) {
+	got := []string{}
+	for _, r := range newMatrix(t).house.router.Routes() {
+		if r.Pair == nil {
+			continue
+		}
+		got = append(got, r.Pair.Action+" "+r.Method+" "+r.Path)
+		if !slices.Contains(identity.PairPermissions(), r.Permission) {
+			t.Errorf("%s %s: nobody looks who holds %s", r.Method, r.Path, r.Permission)
+		}
+		if !r.Assurance.StepsUp() && r.Permission != api.TargetManage {
+			t.Errorf("%s %s takes two persons and no fresh factor", r.Method, r.Path)
+		}
+	}
+	slices.Sort(got)
+	want := []string{
+		"keycopy.add POST /api/v1/keys/copies",
+		"keycopy.remove DELETE /api/v1/keys/copies/{target}",
+		"recovery.replace POST /api/v1/keys/recovery",
+		"root.rotate POST /api/v1/keys/root/rotate",
+		"slot.add POST /api/v1/keys/slots",
+		"slot.remove DELETE /api/v1/keys/slots/{id}",
+		"snapshot.takeover POST /api/v1/stores/{slug}/{env}/snapshots/takeover",
+		"target.add POST /api/v1/targets",
+		"target.set PATCH /api/v1/targets/{name}",
+		"tenant.destroy DELETE /api/v1/tenants/{slug}",
+		"two-persons.set PUT /api/v1/policies/two-persons",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("two persons are for\n%q\nwant\n%q", got, want)
+	}
+}
