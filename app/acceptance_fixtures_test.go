@@ -64,7 +64,7 @@ const password = "a long pass phrase for tests"
 // operator makes an operator and signs in.
 func (s *server) operator(email string) *rest {
 	s.t.Helper()
-	if d := s.cliInput(password, "operator", "create", email, "--password-stdin"); d.code != 0 {
+	if d := s.cliInput(password, "operator", "create", email, "--password-stdin", "--keep-password"); d.code != 0 {
 		s.t.Fatalf("operator create: %s", d.stderr)
 	}
 	return s.signIn(email)

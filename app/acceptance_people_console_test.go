@@ -98,7 +98,7 @@ func (b *browser) makeRole() {
 // and hands over a link for a new password.
 func (b *browser) operatorOf(s *server, other *browser) {
 	b.t.Helper()
-	if d := s.cliInput(password, "operator", "create", "ben@example.com", "--name", "Ben", "--role", "support", "--password-stdin"); d.code != 0 {
+	if d := s.cliInput(password, "operator", "create", "ben@example.com", "--name", "Ben", "--role", "support", "--password-stdin", "--keep-password"); d.code != 0 {
 		b.t.Fatalf("operator create: %s", d.stderr)
 	}
 	other.open(s.url() + "/profile")

@@ -99,7 +99,7 @@ func buildWalls(t *testing.T, s *server) *walls {
 // makes such a grant yet, so the test moves the scope of an operator's.
 func (s *server) tenantOwner(email, slug string) *rest {
 	s.t.Helper()
-	if d := s.cliInput(password, "operator", "create", email, "--password-stdin"); d.code != 0 {
+	if d := s.cliInput(password, "operator", "create", email, "--password-stdin", "--keep-password"); d.code != 0 {
 		s.t.Fatalf("operator create: %s", d.stderr)
 	}
 	id := answer[struct{ ID string }](s, "tenant", "show", slug).ID

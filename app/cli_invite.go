@@ -52,19 +52,24 @@ func (c *cli) inviteCreate() *cobra.Command {
 			}
 			body["until"] = end
 		}
-		var out inviteRow
-		if err := cl.call(ctx, "POST", path, body, &out); err != nil {
-			return err
-		}
-		if out.Mailed {
-			return c.object(out, "an invite is on its way to %s", out.Email)
-		}
-		return c.object(out, "No mail is set up. Hand this link to %s; it works once, until %s:\n\n    %s\n", out.Email, out.Expires, out.Link)
+		return c.makeInvite(ctx, cl, path, body)
 	})
 	cmd.Flags().StringVar(&role, "role", "", "role; viewer of a tenant, support of the appliance where it is not given")
 	cmd.Flags().StringVar(&why, "why", "", "reason, for the log")
 	cmd.Flags().StringVar(&until, "until", "", "when the role ends: 2026-12-31, or a moment as RFC 3339")
 	return cmd
+}
+
+// makeInvite says where the link went, or prints it.
+func (c *cli) makeInvite(ctx context.Context, cl *client, path string, body map[string]any) error {
+	var out inviteRow
+	if err := cl.call(ctx, "POST", path, body, &out); err != nil {
+		return err
+	}
+	if out.Mailed {
+		return c.object(out, "an invite is on its way to %s", out.Email)
+	}
+	return c.object(out, "No mail is set up. Hand this link to %s; it works once, until %s:\n\n    %s\n", out.Email, out.Expires, out.Link)
 }
 
 func (c *cli) inviteList() *cobra.Command {

@@ -19,14 +19,24 @@ func (c *cli) operator() *cobra.Command {
 
 func (c *cli) operatorCreate() *cobra.Command {
 	var name, role string
-	var stdin bool
-	cmd := &cobra.Command{Use: "create EMAIL --password-stdin", Short: "Create an operator", Args: usage(cobra.ExactArgs(1))}
-	cmd.Flags().StringVar(&name, "name", "", "name of the person")
+	var stdin, keep bool
+	cmd := &cobra.Command{Use: "create EMAIL", Short: "Invite an operator, or make the account with a first password", Args: usage(cobra.ExactArgs(1)),
+		Long: `Makes a link, good once, with which the person chooses a password or a passkey. It
+goes out by mail, or is printed where no mail is set up. For automation
+--password-stdin makes the account at once; its password is to be changed at the
+first sign-in, unless --keep-password says that it is the person's own.`}
+	cmd.Flags().StringVar(&name, "name", "", "name of the person, with a password")
 	cmd.Flags().StringVar(&role, "role", "owner", "role")
-	cmd.Flags().BoolVar(&stdin, "password-stdin", false, "read the password from standard input")
+	cmd.Flags().BoolVar(&stdin, "password-stdin", false, "read a first password from standard input")
+	cmd.Flags().BoolVar(&keep, "keep-password", false, "that password is the person's own, and need not be changed")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if !stdin {
-			return fmt.Errorf("%w: pipe the password in and say --password-stdin", errUsage)
+		switch {
+		case keep && !stdin:
+			return fmt.Errorf("%w: --keep-password goes with --password-stdin", errUsage)
+		case !stdin:
+			return c.with(cmd.Context(), func(cl *client) error {
+				return c.makeInvite(cmd.Context(), cl, "/api/v1/invites", map[string]any{"email": args[0], "role": role})
+			})
 		}
 		password, err := c.secret()
 		if err != nil {
@@ -34,7 +44,7 @@ func (c *cli) operatorCreate() *cobra.Command {
 		}
 		return c.with(cmd.Context(), func(cl *client) error {
 			var o operatorRow
-			body := map[string]string{"email": args[0], "name": name, "role": role, "password": password}
+			body := map[string]any{"email": args[0], "name": name, "role": role, "password": password, "changePassword": !keep}
 			if err := cl.call(cmd.Context(), "POST", "/api/v1/operators", body, &o); err != nil {
 				return err
 			}

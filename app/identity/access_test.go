@@ -202,7 +202,7 @@ func TestEmergencyTakesTwoOthers(t *testing.T) {
 	equal(t, "owners see it at once", decode[api.Page[AccessRequest]](t, h.owner.want(200, "GET", "/api/v1/access-requests?decide=1", "")).Items[0].Emergency, true)
 
 	h.ada.want(201, "POST", "/api/v1/operators", `{"email":"puppet@example.com","name":"P","password":"`+goodPassword+`"}`)
-	puppet := h.browser().signIn("puppet@example.com")
+	puppet := h.browser().signIn("puppet@example.com").ownPassword()
 	equal(t, "made for it", codeOf(t, puppet.want(403, "POST", path, `{}`)), "not-independent")
 
 	got := decode[AccessRequest](t, h.browser().signIn("eve@example.com").want(200, "POST", path, `{}`))
@@ -330,7 +330,7 @@ func TestNoPairIsMadeForTheOccasion(t *testing.T) {
 	h.owner.want(200, "PUT", accessPolicyPath, `{"emergency":true}`)
 	make := func(b *browser, name string) *browser {
 		h.ids[name] = decode[Operator](t, b.want(201, "POST", "/api/v1/operators", `{"email":"`+name+`@example.com","password":"`+goodPassword+`"}`)).ID
-		return h.browser().signIn(name + "@example.com")
+		return h.browser().signIn(name + "@example.com").ownPassword()
 	}
 	puppet := make(h.ada, "puppet")
 	second, third := make(puppet, "second"), make(puppet, "third")

@@ -110,7 +110,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	for _, m := range []struct {
 		room  string
 		steps []system.Migration
-	}{{"identity-sign-in", signInMigrations}, {"access", accessMigrations}, {"access-requests", requestMigrations}, {"identity-keys", keyMigrations}, {"links", linkMigrations}, {"accounts", accountMigrations}, {"recoveries", recoveryMigrations}, {"owed", owedMigrations}, {"two-persons", pairMigrations}} {
+	}{{"identity-sign-in", signInMigrations}, {"access", accessMigrations}, {"access-requests", requestMigrations}, {"identity-keys", keyMigrations}, {"links", linkMigrations}, {"accounts", accountMigrations}, {"recoveries", recoveryMigrations}, {"owed", owedMigrations}, {"two-persons", pairMigrations}, {"first-passwords", firstPasswordMigrations}} {
 		if err := c.DB.Migrate(ctx, m.room, m.steps); err != nil {
 			return nil, fmt.Errorf("new identity: %w", err)
 		}

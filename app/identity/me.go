@@ -17,7 +17,7 @@ type Me struct {
 	Permissions []api.Permission `json:"permissions" doc:"held somewhere; the grants say where"`
 	Factor      *FactorDemand    `json:"factor,omitempty" doc:"a second factor that is still to be enrolled"`
 	Profile     *MyProfile       `json:"profile,omitempty"`
-	PasswordDue bool             `json:"passwordDue,omitempty" doc:"the password is too old; nothing but changing it is open"`
+	PasswordDue bool             `json:"passwordDue,omitempty" doc:"the password is too old, or somebody else chose it; nothing but changing it is open"`
 }
 
 // MyGrant is one role. Scope is "appliance" or a tenant's slug.

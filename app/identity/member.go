@@ -173,7 +173,7 @@ func (s *Service) memberAccount(ctx context.Context, tenant string, n NewMember)
 	if !errors.Is(err, data.ErrNotFound) {
 		return row.ID, err
 	}
-	made := NewPerson{Email: n.Email, Name: n.Name, Password: n.Password}
+	made := NewPerson{Email: n.Email, Name: n.Name, Password: n.Password, first: data.ActorFrom(ctx).Kind == data.Person}
 	if err := s.withoutPassword(&made, tenant); err != nil {
 		return "", err
 	}

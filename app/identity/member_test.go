@@ -18,7 +18,7 @@ func TestMembers(t *testing.T) {
 	m := h.browser().signIn("mia@example.com")
 	me := decode[Me](t, m.want(200, "GET", "/api/v1/session", ""))
 	equal(t, "grants", len(me.Grants) == 1 && me.Grants[0].Role+" "+me.Grants[0].Scope == "owner acme", true)
-	m.want(200, "GET", keysPath, "")
+	m.ownPassword().want(200, "GET", keysPath, "")
 	m.want(403, "GET", "/api/v1/stores/beta/prod/keys", "")
 	equal(t, "listed", decode[api.Page[Member]](t, m.want(200, "GET", membersPath, "")).Total, 2)
 	m.want(403, "GET", "/api/v1/tenants/beta/members", "")

@@ -24,6 +24,8 @@ type Operator struct {
 type NewOperator struct {
 	NewPerson
 	Role string `json:"role,omitempty" doc:"owner when left out"`
+	// ChangePassword is for a password that somebody else chose.
+	ChangePassword bool `json:"changePassword,omitempty" doc:"the password opens nothing but its change; always so unless the host asks"`
 }
 
 type operatorRow struct {

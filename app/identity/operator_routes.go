@@ -53,6 +53,7 @@ func (s *Service) CreateOperator(ctx context.Context, n NewOperator) (Operator, 
 	if wrong := n.clean(); len(wrong) > 0 {
 		return Operator{}, api.Invalid(wrong...)
 	}
+	n.first = n.ChangePassword
 	hash, err := s.firstHash(ctx, n.NewPerson)
 	if err != nil {
 		return Operator{}, err
@@ -80,6 +81,7 @@ func (s *Service) serveNewOperator(w http.ResponseWriter, r *http.Request) error
 	if err := api.Read(r, &in); err != nil {
 		return err
 	}
+	in.ChangePassword = in.ChangePassword || data.ActorFrom(r.Context()).Kind != data.Host
 	made, err := s.CreateOperator(r.Context(), in)
 	if err != nil {
 		return err

@@ -68,18 +68,19 @@ func keepPassword(ctx context.Context, tx *sqlx.Tx, person, hash string, now int
 	return err
 }
 
-// passwordDue says that a person's password is older than the policy lets it be.
+// passwordDue says that a person's password is older than the policy lets it be, or that
+// somebody else chose it.
 func (s *Service) passwordDue(st standing) bool {
 	if !st.password {
 		return false
 	}
 	_, life := s.passwordRules(st)
-	return life > 0 && s.now().Sub(st.passwordChanged) >= life
+	return st.passwordFirst || life > 0 && s.now().Sub(st.passwordChanged) >= life
 }
 
 // errPasswordDue is a question, as ErrStepUp is, not a refusal.
 func errPasswordDue() error {
-	return api.Errorf(403, "password-due", "Your password is too old. Choose a new one under Profile and security.").Because(api.ErrStepUp)
+	return api.Errorf(403, "password-due", "Your password is too old, or somebody else chose it. Choose a new one under Profile and security.").Because(api.ErrStepUp)
 }
 
 // passwordAge is what standings know of a person's password.
@@ -87,6 +88,7 @@ type passwordAge struct {
 	State    string `db:"state"`
 	Changed  int64  `db:"password_changed"`
 	Password bool   `db:"has_password"`
+	First    bool   `db:"first"`
 }
 
 func (a passwordAge) at() time.Time { return fromMillis(a.Changed) }

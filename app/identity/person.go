@@ -63,6 +63,7 @@ type NewPerson struct {
 	Name     string `json:"name"`
 	Password string `json:"password"`
 
+	first     bool // the password is to be changed at the first sign-in
 	federated bool // signs in through an identity provider only: has no password
 }
 
@@ -110,5 +111,8 @@ func insertPerson(ctx context.Context, tx *sqlx.Tx, id string, n NewPerson, hash
 	_, err := tx.ExecContext(ctx, `INSERT INTO persons
 		(id, email, name, password, password_changed, created, updated) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 		id, n.Email, n.Name, hash, now, now, now)
+	if err == nil && n.first && hash != "" {
+		err = markFirst(ctx, tx, id)
+	}
 	return err
 }

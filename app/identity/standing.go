@@ -24,6 +24,7 @@ type standing struct {
 
 	password        bool // there is one
 	passwordChanged time.Time
+	passwordFirst   bool // somebody else chose it
 }
 
 // heldGrant is a grant with what its role allows.
@@ -64,7 +65,8 @@ func (s *Service) readStanding(ctx context.Context, holder string) (found standi
 	about, rows := passwordAge{State: active}, []grantRow{}
 	err = s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
 		if holder != hostHolder {
-			if err := oneRow(tx.GetContext(ctx, &about, `SELECT state, password_changed, password <> '' AS has_password FROM persons WHERE id = ?`, holder)); err != nil {
+			if err := oneRow(tx.GetContext(ctx, &about, `SELECT state, password_changed, password <> '' AS has_password,
+				EXISTS (SELECT 1 FROM first_passwords f WHERE f.person = persons.id) AS first FROM persons WHERE id = ?`, holder)); err != nil {
 				return err
 			}
 		}
@@ -82,7 +84,7 @@ func (s *Service) readStanding(ctx context.Context, holder string) (found standi
 		return standing{}, fmt.Errorf("read grants: %w", err)
 	}
 	found.active = about.State == active
-	found.password, found.passwordChanged = about.Password, about.at()
+	found.password, found.passwordChanged, found.passwordFirst = about.Password, about.at(), about.First
 	if holder == hostHolder {
 		found.grants = append(found.grants, s.hostGrant())
 	}
