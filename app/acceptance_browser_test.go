@@ -21,6 +21,8 @@ type browser struct {
 	t   *testing.T
 	ctx context.Context
 
+	checked map[string]bool // what accessible has looked at
+
 	mu       sync.Mutex
 	troubles []string
 }

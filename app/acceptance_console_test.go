@@ -1,14 +1,12 @@
 package app_test
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 )
 
@@ -42,6 +40,7 @@ func (b *browser) setUp(s *server) {
 	b.fill("password", password)
 	b.submit("Create the account")
 	b.sees("No tenants yet")
+	b.until("what a new appliance lacks", `return /to see to/.test(document.querySelector('[aria-label="State of the appliance"]')?.innerText)`)
 	b.quiet()
 }
 
@@ -156,15 +155,12 @@ func (b *browser) browse(s *server) {
 
 func (b *browser) look(name, path string, width int64, theme string) {
 	b.t.Helper()
-	b.run(chromedp.EmulateViewport(width, 900), chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
-		_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}}})
-		return err
-	}))
-	b.until("stillness", `return document.getAnimations().every(a => a.playState !== 'running')`)
+	b.run(chromedp.EmulateViewport(width, 900))
+	b.themed(theme)
 	if over := evaluate[int](b, `document.documentElement.scrollWidth - window.innerWidth`); over > 0 {
 		b.t.Errorf("%s is %d pixels wider than a window of %d", path, over, width)
 	}
+	b.accessible(name, theme)
 	dir := os.Getenv("HOLDFAST_SHOTS")
 	if dir == "" {
 		return

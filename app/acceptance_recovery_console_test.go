@@ -9,7 +9,7 @@ import (
 )
 
 // TestConsoleRecovery chooses a moment on the timeline with the keyboard, restores it
-// in place after a dry run and undoes that, takes records and a collection out of it,
+// in place after a dry run and undoes that, chooses from the lives before, takes records and a collection out of it,
 // restores it in place for good, and runs a drill.
 func TestConsoleRecovery(t *testing.T) {
 	t.Parallel()
@@ -32,12 +32,14 @@ func TestConsoleRecovery(t *testing.T) {
 	b.restoreInPlace()
 	b.goTo("/tenants/acme/prod/collections")
 	b.until("the later collection is gone", `return /items/.test(document.body.innerText) && !/\bmore\b/.test(document.querySelector('main').innerText)`)
+	s.must("snapshot", "now", "acme")
 	b.goTo("/tenants/acme/prod/snapshots")
 	b.click("Undo")
 	b.sees("The restore is undone")
 	b.goTo("/tenants/acme/prod/collections")
 	b.sees("more")
 	b.quiet()
+	b.tellsLivesApart(s)
 	b.restoreParts(s, s.tenant("acme", key))
 	b.confirmInPlace(s)
 	b.drill(s)
@@ -49,6 +51,7 @@ func TestConsoleRecovery(t *testing.T) {
 
 const slider = `const at = document.querySelector('[role=slider]');
 	const now = () => Number(at.getAttribute('aria-valuenow')), least = () => Number(at.getAttribute('aria-valuemin')), most = () => Number(at.getAttribute('aria-valuemax'));
+	const life = () => /in an earlier life: before the (restore in place|undo of a restore)/.test(at.getAttribute('aria-valuetext'));
 	const press = key => { // once: the address follows when the keys rest
 		if (window.pressed === key) return;
 		window.pressed = key;
@@ -81,6 +84,31 @@ func (b *browser) restoreInPlace() {
 	b.look("restore-dry-run", "/tenants/acme/prod/restore", 390, "dark")
 	b.replaceAcme()
 	b.look("restore-result", "/tenants/acme/prod/restore", 1440, "light")
+	b.quiet()
+}
+
+// tellsLivesApart goes along the timeline of three lives: before the restore in place,
+// after it, and after its undo.
+func (b *browser) tellsLivesApart(s *server) {
+	b.t.Helper()
+	s.must("snapshot", "now", "acme")
+	b.open(s.url() + "/tenants/acme/prod/snapshots")
+	b.until("where lives began", `return document.querySelectorAll('[role=slider] svg .turn').length === 2`)
+	b.until("the newest point is of this life", slider+`return now() === most() && !life()`)
+	b.until("Home leads into an earlier one", slider+`press('Home'); return now() === least() && life()`)
+	b.sees("It can be restored like any other")
+	b.look("timeline-earlier-life", "/tenants/acme/prod/snapshots", 1440, "light")
+	b.look("timeline-earlier-life", "/tenants/acme/prod/snapshots", 390, "dark")
+	b.until("Shift leads from life to life", slider+`
+		if (window.pressed !== 'Shift') for (const _ of [1, 2]) at.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight', shiftKey: true, bubbles: true, cancelable: true}));
+		window.pressed = 'Shift';
+		return !life()`)
+	b.click("Restored in place: the points before are still here")
+	b.look("timeline-lives", "/tenants/acme/prod/snapshots", 390, "light")
+	b.until("a button leads into the life before", slider+`const e = all('button').find(e => /^The last point before/.test(e.getAttribute('aria-label'))); if (e && !e.pressed) { e.pressed = true; e.click() }
+		return life() && new URLSearchParams(location.search).has('at')`)
+	b.click("Restore this moment…")
+	b.sees("From an earlier life of acme")
 	b.quiet()
 }
 

@@ -22,13 +22,21 @@ type providerRow struct {
 	MFA      bool     `json:"mfa"`
 	MFAACR   string   `json:"mfaAcr"`
 	Redirect string   `json:"redirect"`
+	Enabled  bool     `json:"enabled"`
 	Links    int      `json:"links"`
+}
+
+func (p providerRow) state() string {
+	if p.Enabled {
+		return "on"
+	}
+	return "off"
 }
 
 // sso is single sign-on: providers, and who may come in through them only.
 func (c *cli) sso() *cobra.Command {
 	return group("sso", "Single sign-on: identity providers, and who signs in through them only",
-		c.ssoAdd(), c.ssoList(), c.ssoShow(), c.ssoTest(), c.ssoRemove(), c.ssoPolicy(), c.ssoRequire(), c.ssoFree())
+		c.ssoAdd(), c.ssoList(), c.ssoShow(), c.ssoTest(), c.ssoSwitch("enable", true), c.ssoSwitch("disable", false), c.ssoRemove(), c.ssoPolicy(), c.ssoRequire(), c.ssoFree())
 }
 
 // ssoPath is the address of the appliance's, or of a tenant's.
@@ -117,8 +125,8 @@ func (c *cli) ssoList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return table(c, items, "ID NAME KIND ISSUER DOMAINS ROLE ACCOUNTS", func(p providerRow) []any {
-				return []any{p.ID, p.Name, p.Kind, p.Issuer, orAny(p.Domains), orNobody(p.Role), p.Links}
+			return table(c, items, "ID NAME KIND ISSUER DOMAINS ROLE STATE ACCOUNTS", func(p providerRow) []any {
+				return []any{p.ID, p.Name, p.Kind, p.Issuer, orAny(p.Domains), orNobody(p.Role), p.state(), p.Links}
 			})
 		})
 	}}
@@ -140,7 +148,8 @@ func (c *cli) ssoShow() *cobra.Command {
 			if err := cl.call(cmd.Context(), "GET", ssoPath(tenant, "identity-providers", args[0]), nil, &p); err != nil {
 				return err
 			}
-			return c.object(p, "%s (%s), %s\nclient   %s\ndomains  %s\nrole     %s\naccounts %d\nredirect %s", p.Name, p.Kind, p.Issuer, p.ClientID, orAny(p.Domains), orNobody(p.Role), p.Links, p.Redirect)
+			return c.object(p, "%s (%s), %s\nstate    %s\nclient   %s\ndomains  %s\nrole     %s\naccounts %d\nredirect %s",
+				p.Name, p.Kind, p.Issuer, p.state(), p.ClientID, orAny(p.Domains), orNobody(p.Role), p.Links, p.Redirect)
 		})
 	}}
 	return ofTenant(cmd, &tenant)
@@ -161,6 +170,25 @@ func (c *cli) ssoTest() *cobra.Command {
 				return err
 			}
 			return fmt.Errorf("%s failed its test", args[0])
+		})
+	}}
+	return ofTenant(cmd, &tenant)
+}
+
+// ssoSwitch switches a provider on or off; its links stay either way.
+func (c *cli) ssoSwitch(name string, on bool) *cobra.Command {
+	var tenant string
+	short := "Let people sign in through an identity provider again"
+	if !on {
+		short = "Let nobody sign in through an identity provider until it is enabled; its links stay"
+	}
+	cmd := &cobra.Command{Use: name + " ID", Short: short, Args: usage(cobra.ExactArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
+		return c.with(cmd.Context(), func(cl *client) error {
+			var p providerRow
+			if err := cl.call(cmd.Context(), "PATCH", ssoPath(tenant, "identity-providers", args[0]), map[string]bool{"enabled": on}, &p); err != nil {
+				return err
+			}
+			return c.object(p, "%s is %s", p.Name, p.state())
 		})
 	}}
 	return ofTenant(cmd, &tenant)

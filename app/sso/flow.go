@@ -87,7 +87,9 @@ func (s *Service) serveWays(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := Ways{Providers: []Way{}, Passwords: !s.Only(Appliance)}
 	for _, row := range rows {
-		out.Providers = append(out.Providers, row.way())
+		if !row.Disabled {
+			out.Providers = append(out.Providers, row.way())
+		}
 	}
 	return api.Respond(w, http.StatusOK, out)
 }
@@ -125,6 +127,9 @@ func (s *Service) serveBegin(why purpose) func(http.ResponseWriter, *http.Reques
 func (s *Service) mayBegin(r *http.Request, why purpose) (row, string, error) {
 	// OpenAPI has one name for what stands in one place of a path: DELETE has a link's id there.
 	row, err := s.provider(r.Context(), cmp.Or(r.PathValue("provider"), r.PathValue("id")))
+	if err == nil {
+		err = row.open()
+	}
 	if err != nil || why == toSignIn {
 		return row, "", err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/jmoiron/sqlx"
 
@@ -77,7 +78,7 @@ func (s *Service) ready(r *http.Request, scope string) error {
 	if err != nil {
 		return err
 	}
-	if len(rows) == 0 {
+	if !slices.ContainsFunc(rows, func(p row) bool { return !p.Disabled }) {
 		return api.Errorf(http.StatusConflict, "no-provider", "Add an identity provider first: without one nobody could sign in.")
 	}
 	if data.ActorFrom(r.Context()).Kind != data.Person {

@@ -42,6 +42,7 @@ type Provider struct {
 	MFA      bool      `json:"mfa" doc:"its word on second factors counts"`
 	MFAACR   string    `json:"mfaAcr" doc:"an acr that stands for a second factor"`
 	Redirect string    `json:"redirect" doc:"the address to be registered there"`
+	Enabled  bool      `json:"enabled" doc:"false: switched off; nobody signs in through it, and its links stay"`
 	Links    int       `json:"links" doc:"accounts that use it"`
 	Created  time.Time `json:"created"`
 	Updated  time.Time `json:"updated"`
@@ -71,6 +72,7 @@ type ProviderChange struct {
 	Role         *string   `json:"role,omitempty"`
 	MFA          *bool     `json:"mfa,omitempty"`
 	MFAACR       *string   `json:"mfaAcr,omitempty"`
+	Enabled      *bool     `json:"enabled,omitempty"`
 }
 
 // row is a provider as the table holds it.
@@ -86,6 +88,7 @@ type row struct {
 	Role      string `db:"role"`
 	MFA       bool   `db:"mfa"`
 	MFAACR    string `db:"mfa_acr"`
+	Disabled  bool   `db:"disabled"`
 	Created   int64  `db:"created"`
 	Updated   int64  `db:"updated"`
 	By        string `db:"updated_by"`
@@ -95,7 +98,7 @@ type row struct {
 }
 
 const (
-	columns    = `id, scope, name, kind, issuer, client_id, client_secret, domains, role, mfa, mfa_acr, created, updated, updated_by`
+	columns    = `id, scope, name, kind, issuer, client_id, client_secret, domains, role, mfa, mfa_acr, disabled, created, updated, updated_by`
 	selectRows = `SELECT ` + columns + `, (SELECT count(*) FROM sso_links l WHERE l.provider = p.id) AS links FROM sso_providers p`
 )
 
@@ -189,6 +192,9 @@ func (c ProviderChange) apply(r *row) {
 	set(&r.Role, c.Role)
 	set(&r.MFA, c.MFA)
 	set(&r.MFAACR, c.MFAACR)
+	if c.Enabled != nil {
+		r.Disabled = !*c.Enabled
+	}
 	if c.Domains != nil {
 		r.setDomains(*c.Domains)
 	}
@@ -283,7 +289,7 @@ func (s *Service) add(ctx context.Context, r row) error {
 	}
 	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		_, err := tx.NamedExecContext(ctx, `INSERT INTO sso_providers (`+columns+`) VALUES
-			(:id, :scope, :name, :kind, :issuer, :client_id, :client_secret, :domains, :role, :mfa, :mfa_acr, :created, :updated, :updated_by)`, r)
+			(:id, :scope, :name, :kind, :issuer, :client_id, :client_secret, :domains, :role, :mfa, :mfa_acr, :disabled, :created, :updated, :updated_by)`, r)
 		return err
 	})
 }
@@ -305,6 +311,9 @@ func (r row) detail() map[string]string {
 	if r.MFA {
 		d["mfa"] = "trusted"
 	}
+	if r.Disabled {
+		d["state"] = "off"
+	}
 	return d
 }
 
@@ -318,12 +327,15 @@ func (s *Service) change(ctx context.Context, r row) error {
 	if err := s.admissible(ctx, r, before); err != nil {
 		return err
 	}
+	if err := s.mayDisable(ctx, r, before); err != nil {
+		return err
+	}
 	if err := s.record(ctx, "sso.provider.change", r.ID, api.OK, r.detail()); err != nil {
 		return err
 	}
 	return s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		done, err := tx.NamedExecContext(ctx, `UPDATE sso_providers SET name = :name, client_id = :client_id, client_secret = :client_secret,
-			domains = :domains, role = :role, mfa = :mfa, mfa_acr = :mfa_acr, updated = :updated, updated_by = :updated_by WHERE id = :id`, r)
+			domains = :domains, role = :role, mfa = :mfa, mfa_acr = :mfa_acr, disabled = :disabled, updated = :updated, updated_by = :updated_by WHERE id = :id`, r)
 		return changedOne(done, err)
 	})
 }
@@ -358,7 +370,7 @@ func (s *Service) notTheLast(ctx context.Context, r row) error {
 		if err != nil {
 			return err
 		}
-		left = slices.DeleteFunc(left, func(p row) bool { return p.ID == r.ID })
+		left = slices.DeleteFunc(left, func(p row) bool { return p.ID == r.ID || p.Disabled })
 		if len(left) > 0 || r.Scope != Appliance && !r.covers(scope) {
 			continue
 		}

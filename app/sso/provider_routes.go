@@ -84,7 +84,8 @@ func (s *Service) shown(r *http.Request, p row) Provider {
 		redirect = s.config.URL() + redirectPath(p.ID)
 	}
 	return Provider{ID: p.ID, Scope: scope, Name: p.Name, Kind: p.Kind, Issuer: p.Issuer, ClientID: p.ClientID, Domains: p.domains(), Role: p.Role,
-		MFA: p.MFA, MFAACR: p.MFAACR, Redirect: redirect, Links: p.Links, Created: fromMillis(p.Created), Updated: fromMillis(p.Updated)}
+		MFA: p.MFA, MFAACR: p.MFAACR, Redirect: redirect, Enabled: !p.Disabled, Links: p.Links,
+		Created: fromMillis(p.Created), Updated: fromMillis(p.Updated)}
 }
 
 func (s *Service) serveList(w http.ResponseWriter, r *http.Request) error {
@@ -212,6 +213,7 @@ func (s *Service) Silent(ctx context.Context) ([]Way, error) {
 	if err != nil {
 		return nil, err
 	}
+	rows = slices.DeleteFunc(rows, func(r row) bool { return r.Disabled })
 	down := make([]bool, len(rows))
 	var asking sync.WaitGroup
 	for i, r := range rows {

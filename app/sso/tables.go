@@ -45,6 +45,8 @@ CREATE TABLE sso_only (
 ) STRICT, WITHOUT ROWID;
 `}, {Name: "accounts of tenants' providers are an operator's to allow", SQL: `
 UPDATE sso_providers SET role = '' WHERE scope <> 'appliance' -- nobody had confirmed their domains
+`}, {Name: "providers that are switched off", SQL: `
+ALTER TABLE sso_providers ADD COLUMN disabled INTEGER NOT NULL DEFAULT 0
 `}}
 
 // oneRow turns "no rows" into data.ErrNotFound.

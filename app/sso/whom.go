@@ -57,6 +57,9 @@ func (s *Service) linkedTo(ctx context.Context, r row, l link, c claims) (Person
 // admins can have it say anything, is good for people of that tenant alone, and of its
 // copies: whoever has a role elsewhere would take it along.
 func (r row) admits(p Person) error {
+	if err := r.open(); err != nil {
+		return err
+	}
 	if r.Scope != Appliance && !slices.Contains(p.Scopes, r.Scope) { // first: it is told nothing of others' accounts
 		return errNoAccount(p.Email)
 	}

@@ -21,6 +21,14 @@ function history() {
   return found.map((p) => ({ ...p, sequence: ++sequence, targets: p.at > now - 40 * minute && p.at < now - 22 * minute ? ['frankfurt'] : p.at > now - 8 * day ? ['frankfurt', 'nas'] : ['frankfurt'] }));
 }
 const all = history();
+// Restored in place twice: three lives.
+const turns = [now - 6.2 * day, now - 26 * minute];
+const lifeOf = (at) => ['t2u6w0y3', 'p7q1r8s5', 'k3v9x2m4'][turns.filter((turn) => at >= turn).length];
+const lives = () => {
+  const found = new Map();
+  for (const p of all) found.set(lifeOf(p.at), { incarnation: lifeOf(p.at), first: found.get(lifeOf(p.at))?.first ?? new Date(p.at).toISOString(), last: new Date(p.at).toISOString() });
+  return [...found.values()];
+};
 const drilled = new Set([all[4].sequence, all[60].sequence, all.at(-700).sequence, all.at(-90).sequence]);
 
 export function points(url) {
@@ -40,7 +48,7 @@ export function points(url) {
     kept = [...last.values()];
     if (limit === 1) kept = inside.slice(-1);
   }
-  return { ...ends, step_seconds: limit === 1 ? 0 : step, points: kept.map((p) => ({ time: new Date(p.at).toISOString(), sequence: p.sequence, targets: p.targets, bytes: p.bytes, pages: Math.ceil(p.bytes / 1400), files: 214, snapshots: 1, position: 40000 + p.sequence, kind: p.kind, drilled: drilled.has(p.sequence) })) };
+  return { ...ends, lives: lives(), step_seconds: limit === 1 ? 0 : step, points: kept.map((p) => ({ time: new Date(p.at).toISOString(), sequence: p.sequence, targets: p.targets, bytes: p.bytes, pages: Math.ceil(p.bytes / 1400), files: 214, snapshots: 1, position: 40000 + p.sequence, incarnation: lifeOf(p.at), new_life: false, kind: p.kind, drilled: drilled.has(p.sequence) })) };
 }
 
 export const status = () => ({

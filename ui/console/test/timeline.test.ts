@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { clamp, day, hour, keyed, local, minute, neighbour, pointAt, scale, second, share, startingSpan, ticks, viewOf, type Point } from '../src/lib/timeline';
 
 const noon = new Date(2026, 2, 1, 12, 0, 0).getTime();
-const point = (at: number): Point => ({ time: new Date(at).toISOString(), sequence: 1, targets: ['a'], bytes: 1, pages: 1, files: 0, snapshots: 1, position: 1, kind: 'second', drilled: false });
+const point = (at: number): Point => ({ time: new Date(at).toISOString(), sequence: 1, targets: ['a'], bytes: 1, pages: 1, files: 0, snapshots: 1, position: 1, incarnation: 'a', kind: 'second', drilled: false });
 const points = [noon, noon + 10 * second, noon + hour].map(point);
 const range = { first: noon, last: noon + hour };
 

@@ -255,6 +255,10 @@ export interface Doctor {
   findings: Finding[] | null;
 }
 
+const severityOrder = { critical: 0, error: 0, warning: 1, info: 2 };
+
+export const worstFirst = (findings: Finding[]): Finding[] => [...findings].sort((a, b) => severityOrder[a.severity] - severityOrder[b.severity]);
+
 export const severityTones = { critical: 'danger', error: 'danger', warning: 'warn', info: 'info' } as const;
 
 // remaining is the time that is left of a work that goes on at its rate.

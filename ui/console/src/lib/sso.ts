@@ -26,6 +26,7 @@ export interface Provider extends ProviderWay {
   mfa: boolean;
   mfaAcr: string;
   redirect: string;
+  enabled: boolean;
   links: number;
   created: string;
   updated: string;
@@ -46,6 +47,12 @@ export interface Finished {
 }
 
 export const kindText: Record<ProviderKind, string> = { google: 'Google', github: 'GitHub', microsoft: 'Microsoft', oidc: 'OpenID Connect' };
+// rolesFor are the roles that a provider may give to new accounts: never owner.
+export const rolesFor = (tenant: string) => (tenant ? ['viewer', 'analyst', 'developer', 'auditor', 'admin'] : ['support', 'security', 'auditor', 'billing', 'admin']);
+
+// domainsOf reads domains as they are typed.
+export const domainsOf = (typed: string) => typed.split(/[\s,]+/).filter(Boolean);
+
 export const providerIcon: IconName = 'external';
 
 export const signInWays = (tenant: string, signal?: AbortSignal) => get<SignInWays>(query(path('sso'), { tenant }), signal);

@@ -1,5 +1,6 @@
 // The arithmetic of the timeline: what it shows, where its ticks stand, where a
 // key leads. Times are milliseconds of Unix time; markup is Timeline's.
+import type { LifeSpan } from './lives';
 
 export type Kind = 'second' | 'minute' | 'hour' | 'day' | 'base';
 
@@ -12,6 +13,7 @@ export interface Point {
   files: number;
   snapshots: number;
   position: number;
+  incarnation: string; // the life that it is of
   kind: Kind;
   drilled: boolean;
 }
@@ -21,6 +23,7 @@ export interface Points {
   last?: string;
   step_seconds: number;
   points: Point[];
+  lives?: LifeSpan[]; // of the whole history, oldest first
 }
 
 export type Span = 'hour' | 'day' | 'week' | 'all';
