@@ -92,7 +92,7 @@ func (c *cli) acceptSystemLoss(ctx context.Context, yes bool) error {
 		return err
 	}
 	if a.Sealed() {
-		return errors.Join(fmt.Errorf("the data folder is sealed: %w", a.sealedWhy()), a.Close())
+		return errors.Join(a.errSealed(), a.Close())
 	}
 	lost := a.house.Load().system.Lost()
 	if err := a.Close(); err != nil {

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -67,7 +68,7 @@ func (c *cli) memberAdd() *cobra.Command {
 		}
 		var m memberRow
 		if err := cl.call(ctx, "POST", path+"/members", body, &m); err != nil {
-			return err
+			return noAccount(err, args[0], args[1])
 		}
 		return c.object(m, "%s is %s of %s", m.account(), m.Role, args[0])
 	})
@@ -75,6 +76,15 @@ func (c *cli) memberAdd() *cobra.Command {
 	cmd.Flags().StringVar(&why, "why", "", "reason, for the log")
 	cmd.Flags().StringVar(&until, "until", "", "when it ends: 2026-12-31, or a moment as RFC 3339")
 	return cmd
+}
+
+// noAccount says what to do where the server asked for the password of a new account.
+func noAccount(err error, tenant, email string) error {
+	var p *problem
+	if errors.As(err, &p) && len(p.Errors) == 1 && p.Errors[0].Field == "password" {
+		return fmt.Errorf("%s has no account (not found); invite them: holdfast invite create %s --tenant %s", email, email, tenant)
+	}
+	return err
 }
 
 // parseMoment reads a day (its end, UTC) or a moment.

@@ -82,9 +82,14 @@ func (c *cli) connectInProcess(ctx context.Context) (*client, error) {
 		return nil, err
 	}
 	if a.Sealed() {
-		return nil, errors.Join(fmt.Errorf("the data folder is sealed: %w", a.sealedWhy()), a.Close())
+		return nil, errors.Join(a.errSealed(), a.Close())
 	}
 	return &client{http: &http.Client{Transport: inProcess{a.HostHandler()}}, close: a.Close}, nil
+}
+
+// errSealed is why a command cannot use the folder itself, and what to do.
+func (a *Appliance) errSealed() error {
+	return fmt.Errorf("the data folder is sealed: %w; run 'holdfast serve' and unseal it: holdfast unseal --recovery-key-stdin", a.sealedWhy())
 }
 
 // with runs fn with a client and closes it.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -63,12 +64,27 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-// usage makes cobra's argument errors exit with code 2.
+// usage makes wrong arguments exit with code 2, and says how a command is used.
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return fmt.Errorf("%w: %w (usage: %s)", errUsage, err, cmd.UseLine())
+		err := check(cmd, args)
+		switch {
+		case err == nil:
+			return nil
+		case len(args) == 0:
+			err = errors.New("something is missing")
+		case cmd.HasSubCommands() && check(cmd, args[:1]) != nil: // a group takes none
+			err = unknownCommand(cmd, args[0])
 		}
-		return nil
+		return fmt.Errorf("%w: %w (usage: %s; --help tells more)", errUsage, err, cmd.UseLine())
 	}
+}
+
+// unknownCommand names those that were perhaps meant.
+func unknownCommand(cmd *cobra.Command, word string) error {
+	cmd.SuggestionsMinimumDistance = 2
+	if meant := cmd.SuggestionsFor(word); len(meant) > 0 {
+		return fmt.Errorf("there is no command %q; did you mean %s?", cmd.CommandPath()+" "+word, strings.Join(meant, " or "))
+	}
+	return fmt.Errorf("there is no command %q", cmd.CommandPath()+" "+word)
 }

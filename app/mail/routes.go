@@ -150,7 +150,7 @@ func (s *Service) serveTest(w http.ResponseWriter, r *http.Request) error {
 	}
 	settings := s.settings.Load()
 	if settings == nil {
-		return api.Errorf(http.StatusConflict, "mail-not-set", "No mail server is set up yet.").Because(ErrNotSet)
+		return api.Errorf(http.StatusConflict, "mail-not-set", "No mail server is set up yet. Set one: holdfast mail set HOST --mail-from ADDRESS").Because(ErrNotSet)
 	}
 	if err := s.record(r.Context(), "mail.test", settings.Host, nil); err != nil {
 		return err

@@ -115,8 +115,11 @@ func (s *Service) mayImport(ctx context.Context, ref Ref, im Import) error {
 	}
 	return s.open(ctx, ref.Store, func(st *store.Store) error {
 		c, err := collectionOf(ctx, st, im.Collection)
-		if errors.Is(err, data.ErrNotFound) && im.Create {
-			return nil
+		if errors.Is(err, data.ErrNotFound) {
+			if im.Create {
+				return nil
+			}
+			return missing(err, "There is no collection %q (not found). An import makes it with create=1, or --create.", im.Collection)
 		}
 		if err != nil {
 			return err
@@ -148,7 +151,7 @@ func collectionOf(ctx context.Context, st *store.Store, name string) (store.Coll
 			return c, nil
 		}
 	}
-	return store.Collection{}, missing(data.ErrNotFound, "There is no collection %q (not found); create=1 makes it.", name)
+	return store.Collection{}, missing(data.ErrNotFound, "There is no collection %q (not found).", name)
 }
 
 // stage seals the body into the staging folder: it may be larger than memory, and
