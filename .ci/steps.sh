@@ -1,7 +1,6 @@
 # The steps of .ci/run, one function each. A step fails by a non-zero status.
 # shellcheck shell=bash
 
-STATICCHECK=v0.8.2
 GOLANGCI_LINT=v2.15.0
 VERSITYGW=v1.8.0
 PEBBLE=v2.10.1
@@ -57,7 +56,6 @@ step_machine() {
 }
 
 step_tools() {
-  install_tool staticcheck honnef.co/go/tools/cmd/staticcheck "$STATICCHECK"
   install_tool golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint "$GOLANGCI_LINT"
   install_tool versitygw github.com/versity/versitygw/cmd/versitygw "$VERSITYGW"
   install_tool pebble github.com/letsencrypt/pebble/v2/cmd/pebble "$PEBBLE"
@@ -113,9 +111,8 @@ step_ui() {
   fi
 }
 
+# golangci-lint has staticcheck in it, all of its checks: it is not run a second time.
 step_lint() { golangci-lint run ./...; }
-
-step_staticcheck() { staticcheck ./...; }
 
 # The vulnerability database may be out of reach: that is said and fails nothing. A finding
 # fails, and so does a check that ended without a verdict though it had its data.

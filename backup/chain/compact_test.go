@@ -112,7 +112,7 @@ func TestImageTakesUnchangedPartsOver(t *testing.T) {
 // A model test: every point comes back whatever was merged, also when nothing
 // but the merged links and the manifests that they lack is left.
 func TestCompactRandomised(t *testing.T) {
-	for seed := range uint64(2 * *longer) {
+	for seed := range seeds(2 * *longer) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { compactRandomised(t, rand.New(rand.NewPCG(seed, 2))) })
 	}
 }

@@ -367,7 +367,7 @@ func (w *world) back(sequence int64) {
 // Whatever runs in the middle of what, nothing that is promised is lost.
 func TestPruneModel(t *testing.T) {
 	total := map[string]int{}
-	for seed := range uint64(3 * *longer) {
+	for seed := range seeds(3 * *longer) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { model(t, seed, total) })
 	}
 	t.Logf("%v", total)
