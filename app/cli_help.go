@@ -34,7 +34,7 @@ var valueNames = map[string]string{
 	"domain": "NAME", "dormant": "DAYS", "drop": "KIND,...", "durability": "full|relaxed", "email": "ADDRESS", "emergency": "yes|no", "every": "DAYS", "expires": "LENGTH",
 	"file": "FILE", "filter": "EXPRESSION", "for": "LENGTH", "id": "ID", "issuer": "URL", "key": "KEY", "key-copies-kept": "LENGTH", "key-file": "FILE",
 	"kind": "KIND", "last": "N", "mail-from": "ADDRESS", "mail-roots": "FILE", "mail-tls": "KIND", "mail-user": "NAME", "max-upload": "SIZE", "memory-budget": "SIZE",
-	"mfa-acr": "ACR", "name": "NAME", "need": "N", "note": "TEXT", "notice": "DAYS", "of": "N", "output": "FILE", "overlap": "LENGTH", "owner": "OWNER",
+	"keep-unproven": "on|off", "mfa-acr": "ACR", "name": "NAME", "need": "N", "note": "TEXT", "notice": "DAYS", "of": "N", "output": "FILE", "overlap": "LENGTH", "owner": "OWNER",
 	"permissions": "PERMISSION,...", "place": "PLACE", "query-timeout": "LENGTH", "rate": "N", "reason": "TEXT", "recipient": "RECIPIENT", "record": "ID",
 	"redirect-addr": "HOST:PORT", "region": "REGION", "role": "ROLE", "sample": "SHARE", "scope": "SCOPE", "sequence": "N", "signature": "FILE", "since": "FILE", "state": "STATE",
 	"storage-class": "CLASS", "target": "NAME", "tenant": "TENANT", "to": "DAY", "undelete-window": "LENGTH", "undo": "ID", "unused-keys": "DAYS", "until": "DAY", "warn": "DAYS", "why": "TEXT",
