@@ -44,6 +44,7 @@ export const groups: Group[] = [
     title: 'Access',
     places: [
       { route: 'access', text: 'Requests', icon: 'filter', permission: 'tenant.read', full: 'Requests for access' },
+      { route: 'approvals', text: 'Approvals', icon: 'check', permission: 'operator.read', operator: true, full: 'What takes two persons' },
       { route: 'operators', text: 'Operators', icon: 'operators', permission: 'operator.read', operator: true, also: ['roles', 'signInPolicy', 'mail'] },
       { route: 'singleSignOn', text: 'Single sign-on', icon: 'external', permission: 'member.read' },
       { route: 'automation', text: 'Automation', icon: 'key', permission: 'operator.read', operator: true, full: 'Keys for automation' },

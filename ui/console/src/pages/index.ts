@@ -1,6 +1,7 @@
 import type { Component } from 'svelte';
 import type { RouteName } from '../lib/routes';
 import AccessRequests from './AccessRequests.svelte';
+import Approvals from './Approvals.svelte';
 import Audit from './Audit.svelte';
 import Automation from './Automation.svelte';
 import Custody from './Custody.svelte';
@@ -44,6 +45,7 @@ export const pages: Partial<Record<RouteName, Component>> = {
   operations: Operations,
   operation: Operation,
   access: AccessRequests,
+  approvals: Approvals,
   shipping: Shipping,
   targets: Targets,
   drills: Drills,
