@@ -29,6 +29,7 @@ func TestConsoleSingleSignOn(t *testing.T) {
 	b := startBrowser(t)
 	b.setUp(s)
 	b.addProvider(issuer)
+	b.changeProvider()
 
 	in := startBrowser(t)
 	in.open(s.url() + "/operations")
@@ -134,6 +135,51 @@ func (b *browser) addProvider(issuer string) {
 	b.sees("answers and knows this appliance")
 	b.look("sso-provider", "/single-sign-on", 1440, "light")
 	b.look("sso-provider", "/single-sign-on", 390, "dark")
+	b.quiet()
+}
+
+// changeProvider renames it, changes its secret to a wrong one and back, and switches it
+// off and on. No secret is ever shown.
+func (b *browser) changeProvider() {
+	b.t.Helper()
+	change := func(fill func()) {
+		b.t.Helper()
+		b.until("change the provider", `const e = all('button').find(e => /^Change /.test(e.getAttribute('aria-label'))); if (e) e.click(); return !!e`)
+		b.until("the form, without a secret", `const e = all('dialog [name=clientSecret], [name=clientSecret]')[0]; return !!e && e.value === ''`)
+		fill()
+		b.submit("Save")
+		b.until("the dialog is closed, the focus is back", `return !document.querySelector('dialog[open]') && document.activeElement !== document.body`)
+	}
+	change(func() {
+		b.fill("domains", "not a domain!")
+		b.submit("Save")
+		b.until("the domains are marked", `return all('[name=domains]').some(e => e.getAttribute('aria-invalid') === 'true')`)
+		b.look("sso-change", "/single-sign-on", 390, "light")
+		b.look("sso-change", "/single-sign-on", 1440, "dark")
+		b.fill("domains", "example.com, example.org")
+		b.fill("name", "Old company")
+		b.fill("clientSecret", "not the secret")
+	})
+	b.sees("example.com, example.org")
+	b.click("Test")
+	b.sees("does not accept the client id and secret")
+	change(func() {
+		b.choose("enabled")
+		b.fill("clientSecret", clientSecret)
+	})
+	b.sees("switched off")
+	b.look("sso-off", "/single-sign-on", 390, "dark")
+	if ways := evaluate[string](b, `fetch('/api/v1/sso').then(r => r.text())`); strings.Contains(ways, "company") {
+		b.t.Errorf("a provider that is switched off is offered: %s", ways)
+	}
+	change(func() {
+		b.choose("enabled")
+		b.fill("domains", "")
+		b.fill("name", "The company")
+	})
+	b.until("it is on", `return !top.body.innerText.includes('switched off') && top.body.innerText.includes('The company')`)
+	b.click("Test")
+	b.sees("answers and knows this appliance")
 	b.quiet()
 }
 
