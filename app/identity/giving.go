@@ -117,9 +117,9 @@ func (s *Service) mayChange(ctx context.Context, scope, holder string) error {
 	if err != nil {
 		return err
 	}
-	held := permissions{}
+	held, now := permissions{}, s.now()
 	for _, g := range st.grants {
-		if g.Scope == scope && g.at(s.now()) {
+		if g.Scope == scope && (g.Until.IsZero() || now.Before(g.Until)) { // also what is to come
 			for p := range g.allow {
 				held[p] = true
 			}

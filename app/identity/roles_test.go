@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"holdfast/app/api"
+	"holdfast/data"
 )
 
 var update = flag.Bool("update", false, "write the tables of the documentation anew")
@@ -252,4 +253,62 @@ func TestNobodyLiftsWhatIsDeniedThem(t *testing.T) {
 	equal(t, "still denied", h.may(h.ids["eve"], api.DataExport), false)
 	h.owner.want(200, "PUT", rolesPath+"/no-export", `{"deny":["data.erase"]}`)
 	equal(t, "lifted by the owner", h.may(h.ids["eve"], api.DataExport), true)
+}
+
+// TestNobodyAssignsThemselvesARole: what says who may what is no field of anything that
+// somebody may set of themselves, nor is whose, where or as what of what they may ask for.
+func TestNobodyAssignsThemselvesARole(t *testing.T) {
+	h := newGlassHouse(t)
+	h.member("vic@example.com")
+	vic, err := h.personByEmail(bg, "vic@example.com")
+	must(t, err)
+	h.ids["vic"] = vic.ID
+	h.gives("vic", "viewer")
+	invited, err := h.Invite(data.WithActor(bg, person(h.ids["olga"])), acme.Tenant, InviteRequest{Email: "new@example.com", Role: "viewer"})
+	must(t, err)
+	token := tokenOf(t, invited.Link)
+	b := h.browser().signIn("vic@example.com")
+	extras := []string{`"role":"owner"`, `"roles":["owner"]`, `"state":"active"`, `"grants":[{"role":"owner"}]`, `"scope":"appliance"`, `"person":"` + vic.ID + `"`,
+		`"tenant":"beta"`, `"requester":"x"`, `"until":null`, `"glass":true`, `"allow":["data.erase"]`, `"id":"x"`}
+	for _, target := range []struct{ method, path, body, but string }{
+		{"PATCH", "/api/v1/session/profile", `{"name":"Vic",`, ""},
+		{"POST", "/api/v1/invite", `{"token":"` + token + `",`, ""},
+		{"POST", "/api/v1/invite/accept", `{"token":"` + token + `","name":"N","password":"` + goodPassword + `",`, ""},
+		{"POST", "/api/v1/session/password", `{"current":"` + goodPassword + `","password":"` + newPassword + `",`, ""},
+		{"POST", requestsPath, `{"why":"x",`, `"role"`}, // asking for one is what it is for
+	} {
+		for _, extra := range extras {
+			if target.but != "" && strings.HasPrefix(extra, target.but) && !strings.HasPrefix(extra, `"roles`) {
+				continue
+			}
+			if w := b.send(target.method, target.path, target.body+extra+"}"); w.Code != 422 {
+				t.Errorf("%s %s with %s: %d %s", target.method, target.path, extra, w.Code, w.Body)
+			}
+		}
+	}
+	list, err := h.GrantsOf(bg, vic.ID)
+	must(t, err)
+	equal(t, "grants", len(list), 1)
+	for _, try := range []struct{ method, path, body string }{ // and what is another's to set is refused as a whole
+		{"PATCH", membersPath + "/" + vic.ID, `{"role":"owner"}`},
+		{"POST", membersPath, `{"email":"vic@example.com","role":"owner"}`},
+		{"POST", rolesPath, `{"name":"mine","allow":["data.erase"]}`},
+		{"PATCH", "/api/v1/operators/" + vic.ID, `{"role":"owner"}`},
+		{"POST", "/api/v1/operators", `{"email":"vic@example.com","role":"owner"}`},
+		{"POST", "/api/v1/tenants/acme/invites", `{"email":"x@example.com","role":"owner"}`},
+	} {
+		b.want(403, try.method, try.path, try.body)
+	}
+}
+
+// TestWhatIsToComeIsGuardedToo: who may less ends no role that has not begun yet.
+func TestWhatIsToComeIsGuardedToo(t *testing.T) {
+	h := newGlassHouse(t)
+	h.gives("sam", "admin")
+	g, err := h.Grant(bg, Grant{Person: h.ids["eve"], Role: Owner, Scope: acme.Tenant, From: h.now().Add(time.Hour)})
+	must(t, err)
+	h.sql(`UPDATE grants SET revoked = 1 WHERE person = ? AND scope = 'appliance'`, h.ids["sam"])
+	for path, method := range map[string]string{"/api/v1/tenants/acme/grants/" + g.ID: "DELETE", membersPath + "/" + h.ids["eve"]: "DELETE"} {
+		equal(t, path, codeOf(t, h.sam.want(403, method, path, "")), "more-than-own")
+	}
 }
