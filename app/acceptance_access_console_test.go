@@ -14,7 +14,8 @@ const (
 
 // TestConsoleAccess goes the way of break-glass in two browsers. The appliance's own
 // owner sees no record of a tenant, asks, is let in by the tenant's owner, who is shown
-// each reading and ends it; let in again, the time ends it.
+// each reading and ends it; in an emergency two other operators let them in, and the
+// owner, who had allowed that, ends it; let in again, the time ends it.
 func TestConsoleAccess(t *testing.T) {
 	t.Parallel()
 	sequential(t)
@@ -33,11 +34,16 @@ func TestConsoleAccess(t *testing.T) {
 	mia.sees("Nobody was let in from outside")
 	olga.isShutOut()
 
+	mia.allowsEmergencies()
+	olga.breaksTheGlass(s)
+	mia.endsTheEmergency()
+	olga.isShutOut()
+
 	olga.asksAgain(s)
 	olga.reads()
 	s.pass(2 * time.Hour) // of the one that was given
 	olga.isShutOut()
-	s.awaitAccess("ended", "ended")
+	s.awaitAccess("ended", "ended", "ended")
 	mia.goTo(accessPage)
 	mia.sees("Nobody was let in from outside")
 	mia.lookAt(s, map[string]string{"access-past": accessPage})
@@ -138,6 +144,68 @@ func (b *browser) readsStatus(want int) {
 	}
 }
 
+func (b *browser) allowsEmergencies() {
+	b.t.Helper()
+	b.goTo(accessPage)
+	b.sees("Only an owner lets anybody read")
+	b.click("Allow it")
+	b.until("it can be forbidden again", `return all('button').some(e => text(e) === 'Forbid it')`)
+	b.quiet()
+}
+
+// breaksTheGlass asks in an emergency. One operator's approval does not do, the second's does.
+func (b *browser) breaksTheGlass(s *server) {
+	b.t.Helper()
+	for _, email := range []string{"ben@example.com", "cat@example.com"} {
+		s.operator(email)
+	}
+	b.click("Ask for access")
+	b.choose("emergency")
+	b.fill("why", "the shop is down")
+	b.look("access-ask-emergency", itemsPage, 390, "light")
+	b.submit("Ask")
+	b.sees("You have asked for access")
+	pair := startBrowser(b.t)
+	pair.approvesAsOperator(s, "ben@example.com")
+	b.readsStatus(403)
+	pair.leaves()
+	pair.approvesAsOperator(s, "cat@example.com")
+	b.reads()
+	pair.quiet()
+}
+
+func (b *browser) approvesAsOperator(s *server, email string) {
+	b.t.Helper()
+	b.open(s.url() + "/access")
+	b.fill("email", email)
+	b.fill("password", password)
+	b.submit("Sign in")
+	b.sees("the shop is down")
+	b.look("access-emergency", "/access", 1440, "light")
+	b.click("Approve as operator")
+	b.sees("Nobody asks for anything") // of this operator, any more
+}
+
+// leaves signs out and is shown where to sign in.
+func (b *browser) leaves() {
+	b.t.Helper()
+	evaluate[bool](b, `fetch('/api/v1/session', {method: 'DELETE'}).then(() => true)`)
+	b.goTo("/tenants")
+	b.sees("Forgotten password?")
+}
+
+// endsTheEmergency sees who was let in, by whom and why, and ends it.
+func (b *browser) endsTheEmergency() {
+	b.t.Helper()
+	b.goTo(accessPage)
+	b.until("the emergency", `return all('table[aria-label="Access now"] tbody tr').map(text).some(r => /emergency/.test(r) && /the shop is down/.test(r) && /ben/i.test(r) && /cat/i.test(r))`)
+	b.look("access-emergency-now", accessPage, 1440, "light")
+	b.look("access-emergency-now", accessPage, 390, "dark")
+	b.click("End now")
+	b.sees("Nobody was let in from outside")
+	b.quiet()
+}
+
 // asksAgain asks by the same page; this time the command line, which owns acme too, says yes.
 func (b *browser) asksAgain(s *server) {
 	b.t.Helper()
@@ -176,7 +244,7 @@ func (s *server) accessIsInTheLog() {
 		for _, e := range listed[struct{ Action string }](s, append([]string{"audit", "list", "--last", "200"}, where...)...) {
 			counts[e.Action]++
 		}
-		if counts["access.request"] != 2 || counts["access.approve"] != 2 || counts["access.end"] != 2 || (where != nil) != (counts["glass.read"] >= 4) {
+		if counts["access.request"] != 3 || counts["access.approve"] != 3 || counts["access.end"] != 3 || counts["access.emergency"] != 1 || (where != nil) != (counts["glass.read"] >= 4) {
 			s.t.Errorf("the log %v says %v", where, counts)
 		}
 		s.auditHolds(where...)
