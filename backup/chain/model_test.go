@@ -44,7 +44,8 @@ type world struct {
 	mu   sync.Mutex
 	rnd  *rand.Rand
 	now  time.Time
-	ends []time.Time // of what is under way and may not take longer
+	ends map[int]time.Time // of what is under way and may not take longer
+	last int               // of ends
 	busy map[string]bool
 }
 
@@ -65,6 +66,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{
 		ObjectStore: target, t: t, keys: backuptest.NewKeys("seed"),
 		seen: map[int64]moment{}, runs: map[string]int{}, rnd: rand.New(rand.NewPCG(seed, 9)), now: time.Unix(1800000000, 0).UTC(), busy: map[string]bool{},
+		ends: map[int]time.Time{},
 	}
 	if target.Clock = w.clock; seed%2 == 1 {
 		w.lock = backup.LockFor{Mode: backup.Governance, For: 12 * time.Hour}
@@ -179,13 +181,14 @@ func (w *world) pass(most time.Duration) {
 // within runs something that takes no longer than that.
 func (w *world) within(most time.Duration, fn func()) {
 	w.mu.Lock()
-	w.ends = append(w.ends, w.now.Add(most))
-	n := len(w.ends)
+	w.last++
+	me := w.last
+	w.ends[me] = w.now.Add(most)
 	w.mu.Unlock()
 	fn()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.ends = w.ends[:n-1]
+	delete(w.ends, me)
 }
 
 // meanwhile lets somebody act.
