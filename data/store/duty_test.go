@@ -15,7 +15,7 @@ import (
 // each shows records to nobody, and asked who may before. Whoever adds one has thought of it.
 var onDuty = map[string]int{
 	"app/disposal/copies.go":        2, // erases again in copies
-	"app/disposal/erase.go":         1, // erases
+	"app/disposal/replay.go":        1, // erases again in what is restored
 	"app/recovery/restore.go":       1, // fills another store
 	"app/recovery/restore_place.go": 1, // fills this one
 	"app/recovery/ship.go":          1, // ships, encrypted
