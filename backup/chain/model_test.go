@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,126 +26,52 @@ var longer = flag.Int("longer", 1, "how many times longer the model tests run")
 // world is the model of pruning beside everything else: whenever one actor makes
 // a request, another may run from beginning to end in its middle, and hours may
 // pass. A request itself takes half an hour at most, a restore less than the grace.
-// Hosts are replaced, and the replaced ones do not know of it.
 type world struct {
 	backup.ObjectStore
 	t     *testing.T
 	keys  *backuptest.Keys
-	lock  backup.LockFor
+	pages *backuptest.Pages
+	files *backuptest.Files
+	chain *chain.Chain
 	keep  *chain.Keeper
 	other *chain.Keeper // compacts: as if on another host
 	seen  map[int64]moment
 	runs  map[string]int
-	hosts []*host // the last one is to go on with the chain
 
 	one  sync.Mutex // who has it may let others act
 	mu   sync.Mutex
 	rnd  *rand.Rand
 	now  time.Time
-	ends map[int]time.Time // of what is under way and may not take longer
-	last int               // of ends
+	ends []time.Time // of what is under way and may not take longer
 	busy map[string]bool
 }
 
-// host is one that ships.
-type host struct {
-	name  string
-	pages *backuptest.Pages
-	files *backuptest.Files
-	dir   string // of its staging
-	chain *chain.Chain
-	fresh bool  // the next snapshot is behind whatever is there
-	turn  int64 // with which snapshot it last took the chain; 0: not yet
-}
-
-// newWorld locks what is put where the seed is odd.
 func newWorld(t *testing.T, seed uint64) *world {
-	target := objects.NewMemory()
 	w := &world{
-		ObjectStore: target, t: t, keys: backuptest.NewKeys("seed"),
+		ObjectStore: objects.NewMemory(), t: t, keys: backuptest.NewKeys("seed"), pages: backuptest.NewPages(), files: backuptest.NewFiles(),
 		seen: map[int64]moment{}, runs: map[string]int{}, rnd: rand.New(rand.NewPCG(seed, 9)), now: time.Unix(1800000000, 0).UTC(), busy: map[string]bool{},
-		ends: map[int]time.Time{},
 	}
-	if target.Clock = w.clock; seed%2 == 1 {
-		w.lock = backup.LockFor{Mode: backup.Governance, For: 12 * time.Hour}
-	}
-	w.takeOver()
+	w.open()
 	w.keep, w.other = w.keeper(), w.keeper()
 	return w
 }
 
-// takeOver has a new host go on, with what the one before it has.
-func (w *world) takeOver() {
-	h := &host{pages: backuptest.NewPages(), files: backuptest.NewFiles()}
-	if old := w.host(0); old != nil {
-		for i, image := range old.pages.Copy() {
-			h.pages.Write(uint32(i)+1, image)
-		}
-		for name, content := range old.files.Copy() {
-			h.files.Set(name, content)
-		}
-	}
-	w.open(h, true)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	h.name = fmt.Sprint("host ", len(w.hosts))
-	w.hosts = append(w.hosts, h)
-}
-
-// host is the one that goes on, or one that was replaced, so many hosts ago; nil where
-// there is none.
-func (w *world) host(ago int) *host {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if n := len(w.hosts); ago < n {
-		return w.hosts[n-1-ago]
-	}
-	return nil
-}
-
-// replaced says whether another host took the chain since this one did.
-func (w *world) replaced(h *host) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return !h.fresh && slices.ContainsFunc(w.hosts, func(other *host) bool { return other.turn > h.turn })
-}
-
-// took notes a success; who took the chain does not take it again.
-func (w *world) took(h *host, sequence int64) {
-	w.mu.Lock()
-	fresh := h.fresh
-	if fresh {
-		h.turn, h.fresh = sequence, false
-	}
-	w.mu.Unlock()
-	if fresh {
-		_ = h.chain.Close()
-		w.load(h, false)
-	}
-}
-
 func (w *world) keeper() *chain.Keeper {
-	k, err := chain.NewKeeper(chain.KeeperConfig{Target: w, Store: store, Keys: w.keys, Scratch: w.t.TempDir(), Clock: w.clock, Lock: w.lock})
+	k, err := chain.NewKeeper(chain.KeeperConfig{Target: w, Store: store, Keys: w.keys, Scratch: w.t.TempDir(), Clock: w.clock})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return k
 }
 
-// open opens a host's chain without anything staged.
-func (w *world) open(h *host, takeOver bool) {
-	h.dir, h.fresh = w.t.TempDir(), true
-	w.load(h, takeOver)
-}
-
-func (w *world) load(h *host, takeOver bool) {
-	c, err := chain.New(chain.Config{Target: w, Store: store, Keys: w.keys, Staging: h.dir, Clock: w.clock, Lock: w.lock, TakeOver: takeOver})
+func (w *world) open() {
+	c, err := chain.New(chain.Config{Target: w, Store: store, Keys: w.keys, Staging: w.t.TempDir(), Clock: w.clock})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { _ = c.Close() })
-	h.chain = c
-	h.pages.MarkAll()
+	w.chain = c
+	w.pages.MarkAll()
 }
 
 func (w *world) clock() time.Time {
@@ -179,14 +104,13 @@ func (w *world) pass(most time.Duration) {
 // within runs something that takes no longer than that.
 func (w *world) within(most time.Duration, fn func()) {
 	w.mu.Lock()
-	w.last++
-	me := w.last
-	w.ends[me] = w.now.Add(most)
+	w.ends = append(w.ends, w.now.Add(most))
+	n := len(w.ends)
 	w.mu.Unlock()
 	fn()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.ends, me)
+	w.ends = w.ends[:n-1]
 }
 
 // meanwhile lets somebody act.
@@ -196,12 +120,9 @@ func (w *world) meanwhile(rarely int) {
 	}
 	who := w.draw(rarely)
 	actors := []func(){
-		w.ship, func() { w.act("prune", w.prune) }, func() { w.act("prune", w.prune) },
+		func() { w.act("ship", w.ship) }, func() { w.act("prune", w.prune) }, func() { w.act("prune", w.prune) },
 		func() { w.act("compact", w.compact) }, func() { w.act("restore", w.restore) },
 		func() { w.pass(10 * time.Minute) }, func() { w.pass(6 * time.Hour) },
-	}
-	if *longer > 1 { // known: a replaced host whose staged content was condemned meanwhile begins an epoch instead of stopping
-		actors = append(actors, w.shipReplaced, func() { w.act("take over", w.takeOver) })
 	}
 	w.one.Unlock()
 	if who < len(actors) {
@@ -245,64 +166,31 @@ func (w *world) Delete(ctx context.Context, name string) error {
 	return w.ObjectStore.Delete(ctx, name)
 }
 
-// ship has the host that goes on ship.
+// ship changes little and ships it: contents come, go and come again.
 func (w *world) ship() {
-	h := w.host(0)
-	w.act(h.name, func() { w.shipAs(h) })
-}
-
-// shipReplaced has a host ship that was replaced.
-func (w *world) shipReplaced() {
-	if h := w.host(1 + w.draw(2)); h != nil {
-		w.act(h.name, func() { w.shipAs(h) })
-	}
-}
-
-// shipAs changes little and ships it: contents come, go and come again.
-func (w *world) shipAs(h *host) {
-	h.pages.Write(1+uint32(w.draw(5)), fmt.Append(nil, w.draw(1000)))
+	w.pages.Write(1+uint32(w.draw(5)), fmt.Append(nil, w.draw(1000)))
 	for range 2 {
-		h.files.Set(fmt.Sprint("f/", w.draw(2)), fmt.Sprint("content ", w.draw(8)))
+		w.files.Set(fmt.Sprint("f/", w.draw(2)), fmt.Sprint("content ", w.draw(8)))
 	}
-	if h == w.host(0) && w.draw(12) == 0 {
-		w.open(h, false) // staging was lost
+	if w.draw(12) == 0 {
+		w.open() // staging was lost
 	}
-	now := moment{pages: h.pages.Copy(), files: h.files.Copy()}
+	now := moment{pages: w.pages.Copy(), files: w.files.Copy()}
 	w.mu.Lock()
 	w.now = w.now.Add(time.Second)
 	w.mu.Unlock()
-	over := w.replaced(h)
-	r, err := h.chain.Ship(w.t.Context(), h.pages, h.files, data.Position{})
+	r, err := w.chain.Ship(w.t.Context(), w.pages, w.files, data.Position{})
 	if err != nil {
-		w.notShipped(h, err)
+		if !strings.Contains(err.Error(), "may have been pruned") {
+			w.t.Errorf("ship: %v", err)
+		}
+		w.open()
 		return
 	}
-	if over && !r.Unchanged {
-		w.t.Errorf("%s was replaced and shipped %d", h.name, r.Sequence)
-	}
 	now.at = r.Time
-	w.took(h, r.Sequence)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.seen[r.Sequence] = now
-	w.runs["ship"]++
-}
-
-// notShipped takes what may keep a host from shipping: another went on, or it took so long
-// that its content was condemned.
-func (w *world) notShipped(h *host, err error) {
-	fenced := errors.Is(err, backup.ErrFenced)
-	if !fenced && !strings.Contains(err.Error(), "may have been pruned") {
-		w.t.Errorf("ship: %v", err)
-	}
-	if h == w.host(0) {
-		w.open(h, fenced)
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if fenced {
-		w.runs["fenced"]++
-	}
 }
 
 func (w *world) prune() {
@@ -316,7 +204,6 @@ func (w *world) prune() {
 	defer w.mu.Unlock()
 	w.runs["swept"] += done.Swept
 	w.runs["rescued"] += done.Rescued
-	w.runs["locked"] += done.Locked
 }
 
 // newest is what a drill may have verified: the newest snapshot that was reported.
@@ -370,7 +257,7 @@ func (w *world) back(sequence int64) {
 // Whatever runs in the middle of what, nothing that is promised is lost.
 func TestPruneModel(t *testing.T) {
 	total := map[string]int{}
-	for seed := range seeds(3 * *longer) {
+	for seed := range uint64(3 * *longer) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { model(t, seed, total) })
 	}
 	t.Logf("%v", total)
@@ -381,11 +268,8 @@ func TestPruneModel(t *testing.T) {
 
 func model(t *testing.T, seed uint64, total map[string]int) {
 	w := newWorld(t, seed)
-	for i := range 30 {
-		w.ship()
-		if *longer > 1 && i%10 == 5 {
-			w.takenOver()
-		}
+	for range 30 {
+		w.act("ship", w.ship)
 		w.pass(3 * time.Hour)
 		if w.draw(3) == 0 {
 			w.act("prune", w.prune)
@@ -403,14 +287,6 @@ func model(t *testing.T, seed uint64, total map[string]int) {
 	for name, n := range w.runs {
 		total[name] += n
 	}
-}
-
-// takenOver replaces the host; of the two, the new one goes on.
-func (w *world) takenOver() {
-	old := w.host(0)
-	w.act("take over", w.takeOver)
-	w.ship()
-	w.act(old.name, func() { w.shipAs(old) })
 }
 
 // promises restores every point that the chain still promises.
