@@ -141,6 +141,9 @@ func (fs *FS) failed(err error) {
 	fs.failure = err
 }
 
+// Open counts the files that connections have open.
+func (fs *FS) Open() int { return int(fs.open.Load()) }
+
 // Close unregisters the folder. It refuses while connections are open.
 func (fs *FS) Close() error {
 	if n := fs.open.Load(); n > 0 {

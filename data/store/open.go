@@ -167,9 +167,22 @@ func (s *Store) shut() error {
 		errs = append(errs, s.pages.Close())
 	}
 	if s.disk != nil {
+		s.awaitLast()
 		errs = append(errs, s.disk.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// lastStatement is how long closing waits for statements that nobody waits for.
+const lastStatement = 10 * time.Second
+
+// awaitLast waits until no connection is at work: PocketBase does some things beside
+// requests (a mail's code that could not be sent is deleted), and a closed pool of
+// connections lets the statement at work end.
+func (s *Store) awaitLast() {
+	for end := time.Now().Add(lastStatement); s.disk.Open() > 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func exists(path string) bool {
