@@ -34,7 +34,7 @@ func TestARecoveredOwnerWaits(t *testing.T) {
 	tina, tom := h.member("tina@example.com", acme.Tenant), h.member("tom@example.com", acme.Tenant)
 	op := h.browser().signIn("ada@example.com")
 	h.resetBy(op, tina.ID)
-	for _, p := range []api.Permission{api.DataRead, api.MemberManage, api.KeyManage} {
+	for _, p := range []api.Permission{api.DataRead, api.MemberManage, api.KeyManage, api.TenantDelete} {
 		equal(t, string(p), h.may(tina.ID, p), false)
 	}
 	equal(t, "what is no record", h.may(tina.ID, api.SnapshotRead), true)
@@ -47,7 +47,7 @@ func TestARecoveredOwnerWaits(t *testing.T) {
 	op.signIn("ada@example.com")
 	op.want(403, "POST", confirmAt+tina.ID+"/confirm", "")
 	h.browser().signIn("tom@example.com").want(204, "POST", confirmAt+tina.ID+"/confirm", "")
-	equal(t, "confirmed", h.may(tina.ID, api.DataRead), true)
+	equal(t, "confirmed", h.may(tina.ID, api.DataRead) && h.may(tina.ID, api.TenantDelete), true)
 	equal(t, "log", h.log.has("member.confirm "+acme.String()+" ok"), true)
 	h.browser().signIn("tom@example.com").want(404, "POST", confirmAt+tina.ID+"/confirm", "")
 	op.want(204, "DELETE", "/api/v1/people/"+tina.ID+"/factors", "")
