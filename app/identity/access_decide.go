@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -206,15 +207,16 @@ func (s *Service) addApproval(ctx context.Context, tx *sqlx.Tx, r requestRow, ap
 	if p, err := policyOf(ctx, tx, r.Tenant); err != nil || !p.Emergency || !r.Emergency {
 		return nil, orElse(err, errNoEmergency())
 	}
-	ok, err := s.independent(ctx, tx, r, approver)
+	by, err := s.approversNow(ctx, tx, r)
+	if err != nil || slices.Contains(by, approver) {
+		return by, err
+	}
+	ok, err := s.mayApproveEmergency(ctx, tx, r, by, approver)
 	if err != nil || !ok {
 		return nil, orElse(err, errNotIndependent())
 	}
 	_, err = tx.ExecContext(ctx, `INSERT OR IGNORE INTO access_approvals (request, person, at) VALUES (?, ?, ?)`, r.ID, approver, millis(s.now()))
-	if err != nil {
-		return nil, err
-	}
-	return s.approversNow(ctx, tx, r)
+	return append(by, approver), err
 }
 
 // approversNow are those who approved and still could: an approval of who is locked since,
@@ -224,7 +226,7 @@ func (s *Service) approversNow(ctx context.Context, tx *sqlx.Tx, r requestRow) (
 	err = tx.SelectContext(ctx, &all, `SELECT a.person FROM access_approvals a JOIN persons p ON p.id = a.person AND p.state = ?
 		WHERE a.request = ? ORDER BY a.at, a.person`, active, r.ID)
 	for _, person := range all {
-		ok, e := s.independent(ctx, tx, r, person)
+		ok, e := s.mayApproveEmergency(ctx, tx, r, by, person)
 		if err = errors.Join(err, e); ok {
 			by = append(by, person)
 		}
@@ -232,14 +234,13 @@ func (s *Service) approversNow(ctx context.Context, tx *sqlx.Tx, r requestRow) (
 	return by, err
 }
 
-// independent is no operator whom the requester made one, also by way of others, or who
-// became one after the request, by the roles that approve emergencies: a second pair of
-// eyes is not made for the occasion. Nor is it an account that somebody else opened anew.
-func (s *Service) independent(ctx context.Context, tx *sqlx.Tx, r requestRow, approver string) (bool, error) {
-	var made, opened bool
-	err := errors.Join(tx.GetContext(ctx, &made, madeBy, approver, Appliance, Appliance, r.Requester),
-		tx.GetContext(ctx, &opened, `SELECT EXISTS (SELECT 1 FROM recoveries WHERE person = ? AND at > ?)`, approver, millis(s.now().Add(-RecoveredAlone))))
-	if err != nil || made || opened {
+// mayApproveEmergency says whether an operator is independent of the requester and of
+// those who approved, and was one before the request by the roles that approve
+// emergencies: no pair of eyes is made for the occasion.
+func (s *Service) mayApproveEmergency(ctx context.Context, tx *sqlx.Tx, r requestRow, by []string, approver string) (bool, error) {
+	ago := s.now().Add(-RecoveredAlone)
+	apart, err := s.independent(ctx, tx, ago, ago, append([]string{r.Requester, approver}, by...)...)
+	if err != nil || !apart {
 		return false, err
 	}
 	var rows []grantRow
@@ -252,19 +253,9 @@ func (s *Service) independent(ctx context.Context, tx *sqlx.Tx, r requestRow, ap
 	return ok, err
 }
 
-// madeBy says whether a person's role on the appliance goes back to another one: who gave
-// it, who gave those theirs, and so on, ended ones included for who is not there any more.
-const madeBy = `WITH RECURSIVE makers (holder) AS (
-		SELECT ` + makerOf + ` FROM grants g WHERE g.person = ? AND g.scope = ? AND g.revoked = 0
-		UNION SELECT ` + makerOf + ` FROM grants g JOIN makers m ON g.person = m.holder WHERE g.scope = ?)
-	SELECT EXISTS (SELECT 1 FROM makers WHERE holder = ?)`
-
-// makerOf is who gave a grant, as a holder of grants.
-const makerOf = `CASE WHEN g.created_by LIKE 'host%' THEN 'host' ELSE substr(g.created_by, instr(g.created_by, ':') + 1) END`
-
 func errNotIndependent() error {
 	return api.Errorf(http.StatusForbidden, "not-independent",
-		"Whoever approves an emergency has to have been an operator before it was asked for, and not by the one who asks.").Because(api.ErrForbidden)
+		"Whoever approves an emergency has to have been an operator before it was asked for. In the last 14 days none of the three may have made another one an operator, nor one person two of them, nor may anybody have opened the account of one anew.").Because(api.ErrForbidden)
 }
 
 // RefuseAccess answers no.

@@ -172,17 +172,15 @@ func mayAskPair(ctx context.Context, tx *sqlx.Tx, r pairRow) error {
 	return err
 }
 
-// usePair takes an approval, once, and records that it is carried out now. An approval of
-// who could not give it any more counts no more.
+// usePair takes an approval, once, and records that it is carried out now. An approval
+// that could not be given any more counts no more.
 func (s *Service) usePair(ctx context.Context, r pairRow, force pairForce) (func(context.Context, error), error) {
-	if r.DecidedBy != hostHolder {
-		err := s.mayApprovePair(ctx, r, r.DecidedBy, force)
-		if errors.Is(err, api.ErrForbidden) || errors.Is(err, api.ErrUnauthenticated) {
-			err = errors.Join(errNoMore(), s.dropPair(ctx, r))
-		}
-		if err != nil {
-			return nil, err
-		}
+	err := s.stillApproved(ctx, r, force)
+	if errors.Is(err, api.ErrForbidden) || errors.Is(err, api.ErrUnauthenticated) {
+		err = errors.Join(errNoMore(), s.dropPair(ctx, r))
+	}
+	if err != nil {
+		return nil, err
 	}
 	if err := s.movePair(ctx, r, requestApproved, pairUsed); err != nil {
 		return nil, err
@@ -194,12 +192,12 @@ func (s *Service) usePair(ctx context.Context, r pairRow, force pairForce) (func
 }
 
 func errNoMore() error {
-	return api.Errorf(http.StatusForbidden, "approver-gone", "Who approved this could not do so any more. Ask again.").Because(api.ErrForbidden)
+	return api.Errorf(http.StatusForbidden, "approver-gone", "This could not be approved any more by who did it, or your account was opened anew since. Ask again.").Because(api.ErrForbidden)
 }
 
 // dropPair ends an approval that counts no more.
 func (s *Service) dropPair(ctx context.Context, r pairRow) error {
-	if err := s.recordPair(ctx, "approval.expire", r, api.OK, map[string]string{"why": "who approved could not any more"}); err != nil {
+	if err := s.recordPair(ctx, "approval.expire", r, api.OK, map[string]string{"why": "it could not be approved any more"}); err != nil {
 		return err
 	}
 	return s.movePair(ctx, r, requestApproved, requestExpired)

@@ -13,7 +13,7 @@ import (
 )
 
 // ApprovePair lets who asked carry it out, once. The context's actor must be another one,
-// hold what the request takes, and be no operator made for the occasion.
+// hold what the request takes, and be independent of who asked.
 func (s *Service) ApprovePair(ctx context.Context, id, note string) (Approval, error) {
 	r, by, err := s.pairToDecide(ctx, id)
 	if err != nil {
@@ -121,10 +121,9 @@ func (s *Service) holdsPair(ctx context.Context, r pairRow, person string) error
 	return orForbidden(ok)
 }
 
-// mayApprovePair is holdsPair, and refuses an operator whom the requester made one since
-// two persons are asked for, or who became one after the request, or whose account the
-// requester opened anew of late and may sit in. Those who were there before count:
-// somebody made everybody.
+// mayApprovePair is holdsPair, and refuses who became an operator after the request, and
+// whoever is not independent of who asks. Roles that were given before two persons are
+// asked for count: somebody made everybody.
 func (s *Service) mayApprovePair(ctx context.Context, r pairRow, person string, force pairForce) error {
 	if person == r.Requester {
 		return api.ErrForbidden
@@ -134,21 +133,23 @@ func (s *Service) mayApprovePair(ctx context.Context, r pairRow, person string, 
 	}
 	var rows []grantRow
 	var held []heldGrant
-	asker := data.Actor{Kind: data.Person, ID: r.Requester}.String()
+	var apart bool
+	week := s.now().Add(-PairRests)
 	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) (err error) {
-		err = tx.SelectContext(ctx, &rows, `SELECT `+grantColumns+` FROM grants WHERE person = ? AND scope = ? AND revoked = 0
-			AND created <= ? AND (created_by <> ? OR created <= ?)
-			AND NOT EXISTS (SELECT 1 FROM recoveries o WHERE o.person = grants.person AND o.by = ? AND o.at > ?)`,
-			person, Appliance, r.Asked, asker, force.Since, asker, millis(s.now().Add(-PairRests)))
+		err = tx.SelectContext(ctx, &rows, `SELECT `+grantColumns+` FROM grants WHERE person = ? AND scope = ? AND revoked = 0 AND created <= ?`,
+			person, Appliance, r.Asked)
 		if err == nil {
 			held, err = s.effects(ctx, tx, rows)
+		}
+		if err == nil {
+			apart, err = s.independent(ctx, tx, later(fromMillis(force.Since), week), week, r.Requester, person)
 		}
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("look who may approve: %w", err)
 	}
-	if ok, _ := (standing{grants: held}).allows(api.Permission(r.Permission), Appliance, s.now()); !ok {
+	if ok, _ := (standing{grants: held}).allows(api.Permission(r.Permission), Appliance, s.now()); !ok || !apart {
 		return errNotIndependentPair()
 	}
 	return nil
@@ -156,7 +157,23 @@ func (s *Service) mayApprovePair(ctx context.Context, r pairRow, person string, 
 
 func errNotIndependentPair() error {
 	return api.Errorf(http.StatusForbidden, "not-independent",
-		"Whoever approves this has to have been an operator before it was asked for, not by the one who asks, and with an account that the one who asks has not opened anew in the last seven days.").Because(api.ErrForbidden)
+		"Whoever approves this has to have been an operator before it was asked for. In the last seven days neither of the two may have made the other an operator, nor a third person both of them, nor may anybody have opened the account of either anew.").Because(api.ErrForbidden)
+}
+
+// stillApproved refuses an approval that could not be given any more, or whose request is
+// carried out by an account that somebody else opened anew. Who approves on the host is
+// not asked for more than that nobody did so since the request.
+func (s *Service) stillApproved(ctx context.Context, r pairRow, force pairForce) error {
+	if r.DecidedBy != hostHolder {
+		return s.mayApprovePair(ctx, r, r.DecidedBy, force)
+	}
+	return s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		anew, err := openedAnew(ctx, tx, r.Requester, fromMillis(r.Asked))
+		if err == nil && anew {
+			err = api.ErrForbidden
+		}
+		return err
+	})
 }
 
 // decidePair writes a decision down, which is in the log first; of two who decide at once,
