@@ -10,7 +10,7 @@ func TestConsoleTwoPersons(t *testing.T) {
 	s := startServer(t)
 	olga, sam := startBrowser(t), startBrowser(t)
 	olga.setUp(s)
-	if d := s.cliInput(password, "operator", "create", "sam@example.com", "--name", "Sam Second", "--password-stdin"); d.code != 0 {
+	if d := s.cliInput(password, "operator", "create", "sam@example.com", "--name", "Sam Second", "--password-stdin", "--keep-password"); d.code != 0 {
 		t.Fatalf("operator create: %s", d.stderr)
 	}
 	sam.open(s.url() + "/tenants")
