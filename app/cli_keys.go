@@ -157,7 +157,7 @@ func (c *cli) completeSlot(n *custody.NewSlot, s secretFlags) (err error) {
 		}
 	case "age":
 		if s.identity {
-			n.Identity, err = c.ask("Age identity: ")
+			err = c.askIdentity(n)
 		} else if n.Recipient == "" {
 			err = fmt.Errorf("%w: give --recipient age1... or --age-identity-stdin", errUsage)
 		}
@@ -165,6 +165,15 @@ func (c *cli) completeSlot(n *custody.NewSlot, s secretFlags) (err error) {
 	if n.Kind != "shares" {
 		n.Need, n.Of = 0, 0
 	}
+	return err
+}
+
+// askIdentity reads the private half, and says of which recipient it is.
+func (c *cli) askIdentity(n *custody.NewSlot) (err error) {
+	if n.Identity, err = c.ask("Age identity: "); err != nil || n.Recipient != "" {
+		return err
+	}
+	n.Recipient, err = keys.RecipientOf(n.Identity)
 	return err
 }
 

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 
@@ -11,12 +12,19 @@ import (
 // TestWhatTakesTwoPersons: every route that takes keys or whole data out of the host is
 // marked, and whether there are two is looked at for each permission that they take.
 func TestWhatTakesTwoPersons(t *testing.T) {
-	got := []string{}
+	got, later := []string{}, []string{}
 	for _, r := range newMatrix(t).house.router.Routes() {
 		if r.Pair == nil {
 			continue
 		}
 		got = append(got, r.Pair.Action+" "+r.Method+" "+r.Path)
+		if r.Request != nil {
+			for f := range reflect.TypeOf(r.Request).Fields() {
+				if f.Tag.Get("secret") == "later" {
+					later = append(later, r.Pair.Action+" "+f.Name)
+				}
+			}
+		}
 		if !slices.Contains(identity.PairPermissions(), r.Permission) {
 			t.Errorf("%s %s: nobody looks who holds %s", r.Method, r.Path, r.Permission)
 		}
@@ -40,5 +48,11 @@ func TestWhatTakesTwoPersons(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("two persons are for\n%q\nwant\n%q", got, want)
+	}
+	// Everywhere else an approval says which secrets are given: a passphrase or credentials
+	// that nobody spoke of would replace a team's.
+	slices.Sort(later)
+	if want := []string{"slot.add Identity", "slot.add Passphrase", "target.add AccessKey", "target.add SecretKey"}; !slices.Equal(later, want) {
+		t.Errorf("secrets that other fields imply: %q, want %q", later, want)
 	}
 }

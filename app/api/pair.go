@@ -14,7 +14,10 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"holdfast/data"
 )
@@ -34,7 +37,7 @@ type Asking struct {
 	Permission    Permission
 	Tenant        string   // its id, "" where the route is about none
 	Facts         []Fact   // what the approver reads: all that was asked for
-	Secrets       []string // fields that are given only when it is carried out
+	Secrets       []string // fields whose values are given only when it is carried out
 	Digest        string   // SHA-256 of all of it and of who asks, in hex
 }
 
@@ -59,7 +62,13 @@ type Pairer interface {
 // paired asks for the second person, and gives what to tell the end of the handler.
 func (rt *Router) paired(r *http.Request, route Route, scope Scope) (func(context.Context, error), error) {
 	p := route.Pair
-	if p == nil || rt.config.Pairer == nil || p.When != nil && !p.When(r) {
+	if p == nil {
+		return nil, nil
+	}
+	if err := onlyDeclared(r, route.Query); err != nil {
+		return nil, err
+	}
+	if rt.config.Pairer == nil || p.When != nil && !p.When(r) {
 		return nil, nil
 	}
 	a, err := asking(r, route, scope)
@@ -67,6 +76,24 @@ func (rt *Router) paired(r *http.Request, route Route, scope Scope) (func(contex
 		return nil, err
 	}
 	return rt.config.Pairer.Pair(r.Context(), a)
+}
+
+// onlyDeclared refuses query parameters that the route does not know, or knows once: whoever
+// approves reads them, and nothing may stand there that means nothing.
+func onlyDeclared(r *http.Request, known []Param) error {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return Errorf(http.StatusBadRequest, "malformed", "The query of the address is malformed.").Because(err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		switch {
+		case !slices.ContainsFunc(known, func(p Param) bool { return p.Name == name }):
+			return InvalidField(name, "is no parameter of this address")
+		case len(query[name]) > 1:
+			return InvalidField(name, "is given more than once")
+		}
+	}
+	return nil
 }
 
 // asked is what the digest is of. The version is a part of it: a digest of another form is
@@ -80,99 +107,102 @@ type asked struct {
 	Query   string          `json:"query"`
 	Tenant  string          `json:"tenant"` // a slug may mean another tenant tomorrow
 	Body    json.RawMessage `json:"body"`
+	Given   []string        `json:"given"` // secrets: that they are given, not what they are
 }
 
 func asking(r *http.Request, route Route, scope Scope) (a Asking, err error) {
 	a = Asking{Action: route.Pair.Action, Title: route.Pair.Title, Permission: route.Permission, Tenant: scope.Tenant}
-	body, err := bodyWithoutSecrets(r, route.Request)
+	body, kept, err := bodyWithoutSecrets(r, route.Request)
 	if err != nil {
 		return a, err
 	}
 	query := r.URL.Query()
-	canonical, err := json.Marshal(asked{1, data.ActorFrom(r.Context()).String(), a.Action, r.Method, r.URL.Path, query.Encode(), scope.Tenant, body})
+	canonical, err := json.Marshal(asked{2, data.ActorFrom(r.Context()).String(), a.Action, r.Method, r.URL.Path, query.Encode(), scope.Tenant, body, kept.given})
 	if err != nil {
 		return a, err
 	}
 	sum := sha256.Sum256(canonical)
-	a.Digest, a.Secrets = hex.EncodeToString(sum[:]), []string{}
-	if route.Request != nil {
-		a.Secrets = secretNames(reflect.TypeOf(route.Request))
-	}
+	a.Digest, a.Secrets = hex.EncodeToString(sum[:]), append(kept.later, kept.given...)
 	a.Facts, err = facts(r, route.Path, query, body)
+	for _, name := range kept.given {
+		a.Facts = append(a.Facts, Fact{name, "given"})
+	}
 	return a, err
 }
 
 // bodyWithoutSecrets reads the body as the handler will, gives it back to the handler, and
 // writes it anew in one form: fields in the order of their type, secrets left out.
-func bodyWithoutSecrets(r *http.Request, of any) (json.RawMessage, error) {
+func bodyWithoutSecrets(r *http.Request, of any) (json.RawMessage, keptBack, error) {
+	kept := keptBack{[]string{}, []string{}}
 	if of == nil {
-		return json.RawMessage("{}"), nil
+		return json.RawMessage("{}"), kept, nil
 	}
 	raw, err := io.ReadAll(r.Body)
 	if err != nil {
-		return nil, fmt.Errorf("read the body: %w", err)
+		return nil, kept, fmt.Errorf("read the body: %w", err)
 	}
 	into := reflect.New(reflect.TypeOf(of))
 	again := *r // its own body; the handler reads the request's
 	again.Body = io.NopCloser(bytes.NewReader(raw))
 	r.Body = io.NopCloser(bytes.NewReader(raw))
 	if err := Read(&again, into.Interface()); err != nil {
-		return nil, err
+		return nil, kept, err
 	}
-	withoutSecrets(into.Elem())
-	return json.Marshal(into.Interface())
+	kept.take(into.Elem())
+	raw, err = json.Marshal(into.Interface())
+	return raw, kept, err
 }
 
-// withoutSecrets empties the fields with the tag `secret:"true"`.
-func withoutSecrets(v reflect.Value) {
+// keptBack names the fields whose values nobody approves.
+type keptBack struct {
+	given []string // secret:"true" and in this body: that it is given is approved
+	later []string // secret:"later": the other fields say whether it is needed
+}
+
+// take empties the fields with the tag `secret`, and notes which they were. Whether a
+// secret is given is a part of what is asked for, since one that nobody spoke of could
+// replace a team's; but not of one with "later", which may be left out when asking.
+func (k *keptBack) take(v reflect.Value) {
 	if v.Kind() != reflect.Struct {
 		return
 	}
 	for i := range v.NumField() {
-		switch f := v.Type().Field(i); {
-		case f.Tag.Get("secret") == "true":
+		f := v.Type().Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch tag := f.Tag.Get("secret"); {
+		case tag == "later":
+			k.later = append(k.later, name)
+			v.Field(i).SetZero()
+		case tag != "":
+			if !v.Field(i).IsZero() {
+				k.given = append(k.given, name)
+			}
 			v.Field(i).SetZero()
 		case f.Anonymous:
-			withoutSecrets(v.Field(i))
+			k.take(v.Field(i))
 		}
 	}
 }
 
-func secretNames(t reflect.Type) []string {
-	names := []string{}
-	if t.Kind() != reflect.Struct {
-		return names
-	}
-	for f := range t.Fields() {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		switch {
-		case f.Tag.Get("secret") == "true":
-			names = append(names, name)
-		case f.Anonymous:
-			names = append(names, secretNames(f.Type)...)
-		}
-	}
-	return names
-}
-
-// facts are the names in the path, the query, and the fields of the body.
+// facts are the names in the path, the query, and the fields of the body. All names are
+// the route's own: who asks chooses values only.
 func facts(r *http.Request, pattern string, query url.Values, body json.RawMessage) ([]Fact, error) {
 	out := []Fact{}
 	for part := range strings.SplitSeq(pattern, "/") {
 		if name, ok := strings.CutPrefix(part, "{"); ok {
 			name = strings.TrimSuffix(name, "}")
-			out = append(out, Fact{name, r.PathValue(name)})
+			out = append(out, Fact{name, oneLine(r.PathValue(name))})
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(query)) {
-		out = append(out, Fact{name, strings.Join(query[name], ", ")})
+		out = append(out, Fact{name, oneLine(query.Get(name))})
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(body, &fields); err != nil {
 		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		out = append(out, Fact{name, plain(fields[name])})
+		out = append(out, Fact{name, oneLine(plain(fields[name]))})
 	}
 	return out, nil
 }
@@ -184,4 +214,14 @@ func plain(raw json.RawMessage) string {
 		return text
 	}
 	return string(raw)
+}
+
+// oneLine quotes what would not show as it is, or could look like more than one fact, in
+// a letter, a list or the log.
+func oneLine(value string) string {
+	unseen := func(r rune) bool { return !unicode.IsPrint(r) }
+	if !utf8.ValidString(value) || strings.ContainsFunc(value, unseen) || strings.ContainsAny(value, ";,") || strings.Contains(value, ": ") {
+		return strconv.Quote(value)
+	}
+	return value
 }

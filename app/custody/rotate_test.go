@@ -105,7 +105,7 @@ func TestRotateRoot(t *testing.T) {
 	w := newWorld(t)
 	id, err := age.GenerateX25519Identity()
 	w.must(err)
-	_, err = w.Add(w.ctx(), NewSlot{Kind: "age", Identity: id.String()})
+	_, err = w.Add(w.ctx(), NewSlot{Kind: "age", Recipient: id.Recipient().String(), Identity: id.String()})
 	w.must(err)
 	_, err = w.Add(w.ctx(), NewSlot{Kind: "passphrase", Passphrase: phrase})
 	w.must(err)

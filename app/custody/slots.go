@@ -29,10 +29,10 @@ const (
 // NewSlot is the body of an addition.
 type NewSlot struct {
 	Kind       string `json:"kind" enum:"passphrase,key-file,credential,age,shares"`
-	Passphrase string `json:"passphrase,omitempty" secret:"true"`
+	Passphrase string `json:"passphrase,omitempty" secret:"later"`
 	File       string `json:"file,omitempty" doc:"key-file: its path on this host; only for commands on the host"`
-	Recipient  string `json:"recipient,omitempty" doc:"age: the public half; the slot is added when it is proven"`
-	Identity   string `json:"identity,omitempty" doc:"age: the private half, which proves the slot at once and is not kept" secret:"true"`
+	Recipient  string `json:"recipient,omitempty" doc:"age: the public half, always; the slot is added when it is proven"`
+	Identity   string `json:"identity,omitempty" doc:"age: the private half of the recipient, which proves the slot at once and is not kept" secret:"later"`
 	Need       int    `json:"need,omitempty" doc:"shares: how many open; 3 when left out"`
 	Of         int    `json:"of,omitempty" doc:"shares: how many are made; 5 when left out"`
 }
@@ -75,6 +75,9 @@ func (s *Service) Add(ctx context.Context, n NewSlot) (Added, error) {
 
 // slot is the way to open that the body asks for, and new shares to show.
 func (s *Service) slot(ctx context.Context, n NewSlot) (slot keys.Slot, shares []string, err error) {
+	if err := n.onlyItsOwn(); err != nil {
+		return nil, nil, err
+	}
 	switch n.Kind {
 	case "passphrase":
 		return keys.Passphrase([]byte(n.Passphrase)), nil, nil
@@ -86,10 +89,8 @@ func (s *Service) slot(ctx context.Context, n NewSlot) (slot keys.Slot, shares [
 		}
 		return keys.Credential(s.config.Credential), nil, nil
 	case "age":
-		if n.Identity != "" {
-			return keys.AgeIdentity(n.Identity), nil, nil
-		}
-		return keys.AgeRecipient(n.Recipient), nil, nil
+		slot, err = ageSlot(n)
+		return slot, nil, err
 	case "shares":
 		slot, shares, err = keys.NewShares(orElse(n.Need, defaultNeed), orElse(n.Of, defaultOf))
 		if err != nil {
@@ -98,6 +99,42 @@ func (s *Service) slot(ctx context.Context, n NewSlot) (slot keys.Slot, shares [
 		return slot, shares, err
 	}
 	return nil, nil, api.InvalidField("kind", "want passphrase, key-file, credential, age or shares")
+}
+
+// onlyItsOwn refuses fields that mean nothing for the kind: who approves the addition
+// would read them.
+func (n NewSlot) onlyItsOwn() error {
+	for _, f := range []struct {
+		name, kind string
+		given      bool
+	}{
+		{"passphrase", "passphrase", n.Passphrase != ""}, {"file", "key-file", n.File != ""},
+		{"recipient", "age", n.Recipient != ""}, {"identity", "age", n.Identity != ""},
+		{"need", "shares", n.Need != 0}, {"of", "shares", n.Of != 0},
+	} {
+		if f.given && f.kind != n.Kind {
+			return api.InvalidField(f.name, "is only for the kind %s", f.kind)
+		}
+	}
+	return nil
+}
+
+// ageSlot is for the recipient, which another person may have approved, and for no other:
+// an identity has to be its private half.
+func ageSlot(n NewSlot) (keys.Slot, error) {
+	if n.Identity == "" {
+		return keys.AgeRecipient(n.Recipient), nil
+	}
+	derived, err := keys.RecipientOf(n.Identity)
+	switch {
+	case err != nil:
+		return nil, err
+	case n.Recipient == "":
+		return nil, api.InvalidField("recipient", "is missing: the public half, age1...")
+	case derived != n.Recipient:
+		return nil, api.InvalidField("identity", "is not the private half of the recipient")
+	}
+	return keys.AgeIdentity(n.Identity), nil
 }
 
 // keyFile is a slot of a file on this host: nobody but who is on the host may

@@ -2,6 +2,7 @@ package custody
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -30,7 +31,7 @@ func TestAddEachKind(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "second.key")
 	for _, n := range []NewSlot{
 		{Kind: "passphrase", Passphrase: phrase}, {Kind: "key-file", File: file}, {Kind: "credential"},
-		{Kind: "age", Identity: id.String()}, {Kind: "shares", Need: 2, Of: 3},
+		{Kind: "age", Recipient: id.Recipient().String(), Identity: id.String()}, {Kind: "shares", Need: 2, Of: 3},
 	} {
 		added, err := w.Add(w.ctx(), n)
 		w.must(err)
@@ -70,6 +71,45 @@ func TestAddRefuses(t *testing.T) {
 	w.wantProblem(err, "host-only")
 	if n := len(w.status().Slots); n != 2 {
 		t.Errorf("%d slots", n)
+	}
+}
+
+// TestAgeIdentityIsOfTheRecipient: what another person approved is the recipient, and the
+// identity that comes with it is no way to another slot.
+func TestAgeIdentityIsOfTheRecipient(t *testing.T) {
+	w := newWorld(t)
+	team, err := age.GenerateX25519Identity()
+	w.must(err)
+	other, err := age.GenerateX25519Identity()
+	w.must(err)
+	for _, n := range []NewSlot{
+		{Kind: "age", Recipient: team.Recipient().String(), Identity: other.String()},
+		{Kind: "age", Identity: other.String()}, {Kind: "age"},
+	} {
+		_, err = w.Add(w.ctx(), n)
+		w.wantProblem(err, "invalid")
+	}
+	if w.opens(keys.AgeIdentity(other.String())) {
+		t.Error("another identity opens")
+	}
+	_, err = w.Add(w.ctx(), NewSlot{Kind: "age", Recipient: team.Recipient().String(), Identity: "# the team's\r\n" + team.String() + "\n"})
+	w.must(err)
+	if !w.opens(keys.AgeIdentity(team.String())) {
+		t.Error("the team's does not open")
+	}
+}
+
+// TestFieldsOfAnotherKindAreRefused: they mean nothing, and who approves would read them.
+func TestFieldsOfAnotherKindAreRefused(t *testing.T) {
+	w := newWorld(t)
+	for _, n := range []NewSlot{
+		{Kind: "passphrase", Passphrase: phrase, Recipient: "age1team"}, {Kind: "passphrase", Passphrase: phrase, File: "/k"},
+		{Kind: "passphrase", Passphrase: phrase, Need: 3}, {Kind: "shares", Of: 5, Passphrase: phrase}, {Kind: "credential", Identity: "x"}, {Kind: "age", Recipient: "age1x", Of: 2},
+	} {
+		_, err := w.Add(w.ctx(), n)
+		if p := w.wantProblem(err, "invalid"); !strings.Contains(fmt.Sprint(p), "only for the kind") {
+			t.Errorf("%+v: %v", n, p)
+		}
 	}
 }
 

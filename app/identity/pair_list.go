@@ -19,8 +19,8 @@ type Approval struct {
 	Requester Person     `json:"requester" doc:"id is host for the local socket's actor, which did it alone"`
 	Action    string     `json:"action"`
 	Title     string     `json:"title"`
-	Facts     []api.Fact `json:"facts" doc:"all that was asked for, but for secrets"`
-	Secrets   []string   `json:"secrets" doc:"fields that are given only when it is carried out, and that nobody approves"`
+	Facts     []api.Fact `json:"facts" doc:"all that was asked for; of secrets only which are given"`
+	Secrets   []string   `json:"secrets" doc:"fields whose values are given only when it is carried out, and that nobody approves"`
 	Digest    string     `json:"digest" doc:"SHA-256 of who asked and of exactly what"`
 	Asked     time.Time  `json:"asked"`
 	Expires   time.Time  `json:"expires" doc:"unanswered until then, or approved and not carried out, it counts no more"`

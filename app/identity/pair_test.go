@@ -24,7 +24,7 @@ const (
 
 type testSlot struct {
 	Kind       string `json:"kind"`
-	Passphrase string `json:"passphrase,omitempty" secret:"true"`
+	Passphrase string `json:"passphrase,omitempty" secret:"later"`
 }
 
 // pairHouse has two owners of the appliance, ada and sam, and routes that take two persons.
@@ -82,6 +82,7 @@ func (h *pairHouse) route() {
 			Pair: &api.Pair{Action: "slot.add", Title: "Add a way to open the root key"}, Handler: h.add},
 		api.Route{Method: "DELETE", Path: "/api/v1/test/tenants/{slug}", Permission: api.TenantDelete, Assurance: api.Fresh,
 			Scope: func(*http.Request) api.Scope { return api.Scope{Tenant: acme.Tenant} },
+			Query: []api.Param{{Name: "now"}},
 			Pair:  &api.Pair{Action: "tenant.destroy", Title: "Destroy a tenant", When: func(r *http.Request) bool { return r.URL.Query().Get("now") != "" }},
 			Handler: func(w http.ResponseWriter, r *http.Request) error {
 				h.note("destroyed " + r.PathValue("slug"))

@@ -39,8 +39,8 @@ type Target struct {
 type NewTarget struct {
 	Name      string `json:"name" doc:"a-z, 0-9 and -, at most 40"`
 	URL       string `json:"url"`
-	AccessKey string `json:"accessKey,omitempty" secret:"true"`
-	SecretKey string `json:"secretKey,omitempty" secret:"true"`
+	AccessKey string `json:"accessKey,omitempty" secret:"later"`
+	SecretKey string `json:"secretKey,omitempty" secret:"later"`
 
 	Region       string `json:"region,omitempty" doc:"that of the URL where it is not given"`
 	Place        string `json:"place,omitempty" doc:"the host of the URL where it is not given"`

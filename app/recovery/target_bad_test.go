@@ -51,3 +51,19 @@ func TestTargetSaysWhatIsWrong(t *testing.T) {
 		}
 	}
 }
+
+// TestNewCredentialsAreInTheLog: either half of them.
+func TestNewCredentialsAreInTheLog(t *testing.T) {
+	w := newWorld(t)
+	w.folder("local")
+	for _, body := range []string{`{"accessKey":"A"}`, `{"secretKey":"b"}`} {
+		w.call("PATCH", "/targets/local", body, 200, nil)
+		if e := w.log.last(); e.Action != "target.update" || e.Detail["credentials"] != "replaced" {
+			t.Errorf("%s: logged %+v", body, e)
+		}
+	}
+	w.call("PATCH", "/targets/local", `{"place":"cellar"}`, 200, nil)
+	if e := w.log.last(); e.Detail["credentials"] != "" {
+		t.Errorf("logged %+v", e)
+	}
+}

@@ -173,7 +173,7 @@ func (s *Service) Change(ctx context.Context, name string, change TargetChange) 
 
 func (s *Service) keepChange(ctx context.Context, row targetRow, change TargetChange) error {
 	detail := map[string]string{"region": row.Region, "place": row.Place, "storage_class": row.StorageClass}
-	if change.SecretKey != nil {
+	if change.AccessKey != nil || change.SecretKey != nil {
 		detail["credentials"] = "replaced"
 	}
 	if err := s.config.Recorder.Record(ctx, api.Event{Action: "target.update", Target: row.Name, Outcome: api.OK, Detail: detail}); err != nil {

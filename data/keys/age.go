@@ -81,17 +81,23 @@ func (a ageIdentity) parse() ([]age.Identity, error) {
 }
 
 func (a ageIdentity) prepare(c *cell) error {
-	list, err := a.parse()
-	if err != nil {
-		return err
-	}
-	recipient, err := recipientOf(list[0])
+	recipient, err := RecipientOf(a.text)
 	if err != nil {
 		return err
 	}
 	body, _, err := sealTo(recipient)
 	c.body = body.format()
 	return err
+}
+
+// RecipientOf is the public half of an identity's text, that which AgeIdentity keeps.
+// ErrIdentity for what is none.
+func RecipientOf(identity string) (string, error) {
+	list, err := ageIdentity{identity}.parse()
+	if err != nil {
+		return "", err
+	}
+	return recipientOf(list[0])
 }
 
 func recipientOf(id age.Identity) (string, error) {
