@@ -178,6 +178,8 @@ func (d doctor) ofNetwork(ctx context.Context) (out []Ailment, err error) {
 
 const certificateFix = "See that the name leads to this host and that its ports 80 and 443 can be reached; the log has what the certificate authority said."
 
+func gib(n int64) float64 { return float64(n) / (1 << 30) }
+
 // Room that the disk ought to have.
 const (
 	littleRoom = 0.10
@@ -188,7 +190,7 @@ func (d doctor) ofHost(ctx context.Context) (out []Ailment, err error) {
 	free, total, err := roomOf(d.appliance.folder.path)
 	const fix = "Free room on the disk of the data folder, or move the folder to a larger one. A prune of old snapshots helps only where a target lies on the same disk."
 	left := float64(free) / float64(max(1, total))
-	switch what := fmt.Sprintf("The disk of the data folder has %d MiB of %d MiB left.", free>>20, total>>20); {
+	switch what := fmt.Sprintf("The disk of the data folder has %.1f GiB of %.1f GiB left.", gib(free), gib(total)); {
 	case err != nil:
 	case left < noRoom:
 		out = append(out, Ailment{"disk-full", critical, what, fix})
