@@ -36,6 +36,8 @@ func TestWhatTakesTwoPersons(t *testing.T) {
 	want := []string{
 		"keycopy.add POST /api/v1/keys/copies",
 		"keycopy.remove DELETE /api/v1/keys/copies/{target}",
+		"mail.set DELETE /api/v1/mail",
+		"mail.set PUT /api/v1/mail",
 		"recovery.replace POST /api/v1/keys/recovery",
 		"root.rotate POST /api/v1/keys/root/rotate",
 		"slot.add POST /api/v1/keys/slots",

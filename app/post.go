@@ -21,7 +21,8 @@ func (p post) Send(ctx context.Context, l identity.Letter) error {
 }
 
 func (h *house) openMail(ctx context.Context, a *Appliance) (err error) {
-	h.mail, err = mail.New(ctx, mail.Config{DB: h.system, Recorder: h.audit, Clock: a.now, Logger: a.logger, Changed: h.tellOfMail})
+	h.mail, err = mail.New(ctx, mail.Config{DB: h.system, Recorder: h.audit, Clock: a.now, Logger: a.logger, Changed: h.tellOfMail,
+		Watchers: func(ctx context.Context) ([]string, error) { return h.identity.MailWatchers(ctx) }})
 	if err != nil {
 		return err
 	}

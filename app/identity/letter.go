@@ -23,6 +23,9 @@ type Post interface {
 	// Ready says whether mail is set up. Where it is not, links are shown to the one
 	// who asked for them.
 	Ready(ctx context.Context) (bool, error)
+	// Changed says when the mail server was last set, and by which actor; the zero time
+	// where none is.
+	Changed(ctx context.Context) (at time.Time, by string, err error)
 	// Send keeps the letter until it is handed over, or is of no use any more. It is
 	// durable when it returns.
 	Send(ctx context.Context, l Letter) error
@@ -32,6 +35,9 @@ type Post interface {
 type noPost struct{}
 
 func (noPost) Ready(context.Context) (bool, error) { return false, nil }
+func (noPost) Changed(context.Context) (at time.Time, by string, err error) {
+	return at, "", nil
+}
 func (noPost) Send(context.Context, Letter) error  { return nil }
 
 // alertLife is how long an alert is worth sending.

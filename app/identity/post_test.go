@@ -5,6 +5,9 @@ import (
 	"regexp"
 	"sync"
 	"testing"
+	"time"
+
+	"holdfast/data"
 )
 
 // letterbox is a post that keeps what is sent, or is not set up.
@@ -12,6 +15,34 @@ type letterbox struct {
 	mu      sync.Mutex
 	off     bool
 	letters []Letter
+	set     time.Time // when the server was set, if not long ago
+	forgot  bool      // there is none any more
+	by      string
+}
+
+func (b *letterbox) Changed(context.Context) (time.Time, string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.forgot {
+		return time.Time{}, "", nil
+	}
+	if b.set.IsZero() {
+		return time.UnixMilli(1), "host:0", nil
+	}
+	return b.set, b.by, nil
+}
+
+func (b *letterbox) gone() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.off, b.forgot = true, true
+}
+
+// servedBy has somebody set the mail server now.
+func (h *house) servedBy(box *letterbox, person string) {
+	box.mu.Lock()
+	defer box.mu.Unlock()
+	box.set, box.by = h.now(), data.Actor{Kind: data.Person, ID: person}.String()
 }
 
 func (b *letterbox) Ready(context.Context) (bool, error) {

@@ -67,6 +67,9 @@ func (s *Service) provePending(r *http.Request, p pending, in Shown) (Method, er
 	if !s.checkMailCode(r, p.secret, in.MailCode) {
 		return "", errBadFactor(nil)
 	}
+	if err := s.cameByMailCode(r.Context(), p.person); err != nil {
+		return "", err
+	}
 	s.accounts.Forget(factorName(p.person))
 	s.origins.Forgive(address)
 	return ByMailCode, nil

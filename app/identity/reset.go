@@ -247,7 +247,8 @@ func (s *Service) serveReset(w http.ResponseWriter, r *http.Request) error {
 }
 
 // useReset uses a link up: of two requests with one, one gets it. One that somebody else
-// made holds the account: see recovered.
+// made holds the account (see recovered), and so does one that went by a mail server that
+// somebody else set of late.
 func (s *Service) useReset(ctx context.Context, person, token string) error {
 	hash := sha256.Sum256([]byte(token))
 	var by string
@@ -257,13 +258,22 @@ func (s *Service) useReset(ctx context.Context, person, token string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.tellTenants(ctx, person, "password.reset", map[string]string{"linkBy": by}); err != nil {
+	detail := map[string]string{"linkBy": by}
+	if !somebodyElses(by, person) {
+		if by, _, err = s.mailOfLate(ctx, person); err != nil {
+			return err
+		}
+		if by != "" {
+			detail["mailServerBy"] = by
+		}
+	}
+	if err := s.tellTenants(ctx, person, "password.reset", detail); err != nil {
 		return err
 	}
 	defer s.grants.forget()
 	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
 		done, err := tx.ExecContext(ctx, `UPDATE reset_links SET used = ? WHERE hash = ? AND used = 0 AND expires > ?`, millis(s.now()), hash[:], millis(s.now()))
-		if err = changedOne(done, err); err != nil || !somebodyElses(by, person) {
+		if err = changedOne(done, err); err != nil || by == "" {
 			return err
 		}
 		return s.recovered(ctx, tx, person, by)

@@ -4,6 +4,7 @@ package mail
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -56,6 +57,8 @@ type Config struct {
 	// Changed is told before letters go through another server, or through none: who has
 	// the server reads codes and links. What it refuses is not done; may be nil.
 	Changed func(ctx context.Context, action string, detail map[string]string) error
+	// Watchers are the addresses that are told through the server that was; may be nil.
+	Watchers func(ctx context.Context) ([]string, error)
 }
 
 // Service is the capability. It is safe for concurrent use.
@@ -100,6 +103,24 @@ func New(ctx context.Context, c Config) (*Service, error) {
 
 // Ready says whether mail is set up.
 func (s *Service) Ready(context.Context) (bool, error) { return s.settings.Load() != nil, nil }
+
+// Changed says when the server was last set, and who did it; the zero time where none is.
+func (s *Service) Changed(ctx context.Context) (at time.Time, by string, err error) {
+	var last struct {
+		At int64  `db:"updated"`
+		By string `db:"updated_by"`
+	}
+	err = s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
+		return tx.GetContext(ctx, &last, `SELECT updated, updated_by FROM mail_settings`)
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return at, "", nil
+	}
+	if err != nil {
+		return at, "", fmt.Errorf("read who set mail: %w", err)
+	}
+	return time.UnixMilli(last.At).UTC(), last.By, nil
+}
 
 // Sweep ends letters that are of no use any more, and tries those whose turn it is. The
 // appliance's clock calls it about once a minute.

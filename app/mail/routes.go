@@ -35,7 +35,7 @@ type Wanted struct {
 	Port     int     `json:"port,omitempty" doc:"587, 465 or 25 by tls when left out"`
 	TLS      string  `json:"tls,omitempty" enum:"starttls,tls,none" doc:"starttls when left out; none only for a server on this host"`
 	User     string  `json:"user,omitempty"`
-	Password *string `json:"password,omitempty" doc:"left out: the one that is set stays, if the server does"`
+	Password *string `json:"password,omitempty" secret:"true" doc:"left out: the one that is set stays, if the server does"`
 	From     string  `json:"from"`
 	Roots    string  `json:"roots,omitempty" doc:"PEM of the server's own authority"`
 }
@@ -69,8 +69,8 @@ func (s *Service) Routes() []api.Route {
 	const path = "/api/v1/mail"
 	return []api.Route{
 		{Method: http.MethodGet, Path: path, Permission: api.OperatorRead, Summary: "How mail is sent", Response: Shown{}, Handler: s.serveShow},
-		{Method: http.MethodPut, Path: path, Permission: api.OperatorManage, Assurance: api.Fresh, Summary: "Set the mail server", Request: Wanted{}, Response: Shown{}, Handler: s.serveSet},
-		{Method: http.MethodDelete, Path: path, Permission: api.OperatorManage, Assurance: api.Fresh, Summary: "Forget the mail server: links are shown to who asks", Handler: s.serveRemove},
+		{Method: http.MethodPut, Path: path, Permission: api.OperatorManage, Assurance: api.Fresh, Pair: pair("Set the mail server"), Summary: "Set the mail server", Request: Wanted{}, Response: Shown{}, Handler: s.serveSet},
+		{Method: http.MethodDelete, Path: path, Permission: api.OperatorManage, Assurance: api.Fresh, Pair: pair("Forget the mail server"), Summary: "Forget the mail server: links are shown to who asks", Handler: s.serveRemove},
 		{Method: http.MethodPost, Path: path + "/test", Permission: api.OperatorManage, Summary: "Send a letter now, and say how it went", Request: Test{}, Response: Tested{}, Handler: s.serveTest},
 		{Method: http.MethodGet, Path: path + "/outbox", Permission: api.OperatorRead, Paged: true, Summary: "Letters of the last 30 days without their text, the newest first; filter is a state", Response: api.Page[LetterShown]{}, Handler: s.serveOutbox},
 	}

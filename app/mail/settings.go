@@ -132,8 +132,9 @@ func (s *Service) Set(ctx context.Context, next Settings) error {
 	if err != nil {
 		return fmt.Errorf("set mail: %w", err)
 	}
-	s.settings.Store(&next)
+	was := s.settings.Swap(&next)
 	s.kick()
+	s.farewell(ctx, was, &next)
 	return nil
 }
 
@@ -155,7 +156,7 @@ func (s *Service) Remove(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("remove mail: %w", err)
 	}
-	s.settings.Store(nil)
+	s.farewell(ctx, s.settings.Swap(nil), nil)
 	return nil
 }
 
