@@ -38,7 +38,7 @@ func (noPost) Ready(context.Context) (bool, error) { return false, nil }
 func (noPost) Changed(context.Context) (at time.Time, by string, err error) {
 	return at, "", nil
 }
-func (noPost) Send(context.Context, Letter) error  { return nil }
+func (noPost) Send(context.Context, Letter) error { return nil }
 
 // alertLife is how long an alert is worth sending.
 const alertLife = 24 * time.Hour
