@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -47,4 +48,26 @@ func (rt *Router) assured(r *http.Request, route Route) error {
 		return nil
 	}
 	return rt.config.Assurer.Assure(r, actor, route.Assurance)
+}
+
+// Narrower is an Assurer that knows sessions which reach less than their person does.
+type Narrower interface {
+	// Narrow gives the context with what the request's session does not reach, for Reach.
+	// It is asked after Assure where a route reads what is reached in any tenant.
+	Narrow(r *http.Request, actor data.Actor) (context.Context, error)
+}
+
+// narrowed is the request as its handler gets it.
+func (rt *Router) narrowed(r *http.Request, route Route, scope Scope) (*http.Request, error) {
+	n, ok := rt.config.Assurer.(Narrower)
+	actor := data.ActorFrom(r.Context())
+	list := route.Method == http.MethodGet && (scope.Tenant == AnyTenant || route.Permission == Signed)
+	if !ok || !list || actor.Kind != data.Person {
+		return r, nil
+	}
+	ctx, err := n.Narrow(r, actor)
+	if err != nil {
+		return r, err
+	}
+	return r.WithContext(ctx), nil
 }

@@ -28,6 +28,10 @@ type Pair struct {
 	Action string                   // "slot.add": what lists and the log call it
 	Title  string                   // "Add a way to open the root key"
 	When   func(*http.Request) bool // which requests; nil: all of them
+	// Means gives the id of what the names in the path and the body mean now, so that an
+	// approval is not good for another thing of that name; nil where they are ids, or the
+	// scope's tenant is all. data.ErrNotFound for what is not there.
+	Means func(r *http.Request, body json.RawMessage) (string, error)
 }
 
 // Asking is what somebody asks to do, in the form in which another approves it. Two
@@ -107,6 +111,7 @@ type asked struct {
 	Query   string          `json:"query"`
 	Tenant  string          `json:"tenant"` // a slug may mean another tenant tomorrow
 	Body    json.RawMessage `json:"body"`
+	Means   string          `json:"means"`
 	Given   []string        `json:"given"` // secrets: that they are given, not what they are
 }
 
@@ -116,8 +121,12 @@ func asking(r *http.Request, route Route, scope Scope) (a Asking, err error) {
 	if err != nil {
 		return a, err
 	}
+	means, err := route.Pair.means(r, body)
+	if err != nil {
+		return a, err
+	}
 	query := r.URL.Query()
-	canonical, err := json.Marshal(asked{2, data.ActorFrom(r.Context()).String(), a.Action, r.Method, r.URL.Path, query.Encode(), scope.Tenant, body, kept.given})
+	canonical, err := json.Marshal(asked{2, data.ActorFrom(r.Context()).String(), a.Action, r.Method, r.URL.Path, query.Encode(), scope.Tenant, body, means, kept.given})
 	if err != nil {
 		return a, err
 	}
@@ -128,6 +137,17 @@ func asking(r *http.Request, route Route, scope Scope) (a Asking, err error) {
 		a.Facts = append(a.Facts, Fact{name, "given"})
 	}
 	return a, err
+}
+
+func (p *Pair) means(r *http.Request, body json.RawMessage) (string, error) {
+	if p.Means == nil {
+		return "", nil
+	}
+	id, err := p.Means(r, body)
+	if errors.Is(err, data.ErrNotFound) { // the handler says so; what is made later is another
+		return "", nil
+	}
+	return id, err
 }
 
 // bodyWithoutSecrets reads the body as the handler will, gives it back to the handler, and

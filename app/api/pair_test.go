@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -20,7 +21,10 @@ type pairBody struct {
 }
 
 // pairs keeps what was asked, and lets nobody through.
-type pairs struct{ asked []Asking }
+type pairs struct {
+	asked []Asking
+	means string // the id of the thing
+}
 
 func (p *pairs) Pair(_ context.Context, a Asking) (func(context.Context, error), error) {
 	p.asked = append(p.asked, a)
@@ -30,7 +34,11 @@ func (p *pairs) Pair(_ context.Context, a Asking) (func(context.Context, error),
 // pairServer gives the answer to a PATCH, and what was asked with it.
 func pairServer(t *testing.T) func(target, body string) (int, Asking) {
 	t.Helper()
-	seen := &pairs{}
+	return (&pairs{means: "id-1"}).server(t)
+}
+
+func (seen *pairs) server(t *testing.T) func(target, body string) (int, Asking) {
+	t.Helper()
 	rt, err := NewRouter(Config{
 		Authenticate: func(*http.Request) (data.Actor, error) { return data.Actor{Kind: data.Person, ID: "ada"}, nil },
 		Authorizer:   allowAll{}, Recorder: noLog{}, Pairer: seen,
@@ -40,7 +48,12 @@ func pairServer(t *testing.T) func(target, body string) (int, Asking) {
 	}
 	err = rt.Add(Route{
 		Method: "PATCH", Path: "/things/{name}", Permission: TargetManage, Request: pairBody{}, Query: []Param{{Name: "sure"}},
-		Pair:    &Pair{Action: "thing.set", Title: "Set a thing"},
+		Pair: &Pair{Action: "thing.set", Title: "Set a thing", Means: func(r *http.Request, body json.RawMessage) (string, error) {
+			if seen.means == "" {
+				return "x", data.ErrNotFound
+			}
+			return seen.means + string(body), nil
+		}},
 		Handler: func(w http.ResponseWriter, _ *http.Request) error { return NoContent(w) },
 	})
 	if err != nil {
@@ -88,6 +101,21 @@ func TestSecretsThatAreGivenAreApproved(t *testing.T) {
 	_, later := ask("/things/x", `{"place":"here","passphrase":"hunter2"}`)
 	if later.Digest != plain.Digest {
 		t.Error("what is given later is another request")
+	}
+}
+
+// TestAnApprovalIsForWhatTheNameMeant: another thing of that name is another request.
+func TestAnApprovalIsForWhatTheNameMeant(t *testing.T) {
+	p := &pairs{means: "id-1"}
+	ask := p.server(t)
+	_, first := ask("/things/x", `{}`)
+	_, again := ask("/things/x", `{}`)
+	p.means = "id-2"
+	_, other := ask("/things/x", `{}`)
+	p.means = ""
+	_, none := ask("/things/x", `{}`)
+	if first.Digest == "" || first.Digest != again.Digest || other.Digest == first.Digest || none.Digest == "" || none.Digest == first.Digest {
+		t.Errorf("digests %s %s %s %s", first.Digest, again.Digest, other.Digest, none.Digest)
 	}
 }
 

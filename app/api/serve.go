@@ -22,6 +22,9 @@ func (rt *Router) endpoint(route Route) http.Handler {
 			err = rt.assured(r, route)
 		}
 		if err == nil {
+			r, err = rt.narrowed(r, route, scope)
+		}
+		if err == nil {
 			err = rt.handle(w, r, route, scope)
 		}
 		if err != nil {

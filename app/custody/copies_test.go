@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -379,4 +380,25 @@ func TestTargetsCannotBeListed(t *testing.T) {
 	if got := w.copyTarget("far"); got.State != "failed" || !strings.Contains(got.Error, "removed") {
 		t.Errorf("target %+v", got)
 	}
+}
+
+// TestCopiesAreApprovedForTheTargetItself: one added anew under the name is another.
+func TestCopiesAreApprovedForTheTargetItself(t *testing.T) {
+	w := newWorld(t)
+	w.target("far", objects.NewMemory())
+	r := httptest.NewRequestWithContext(w.ctx(), "DELETE", "/", nil)
+	r.SetPathValue("target", "far")
+	id, err := w.meansTarget(r, []byte(`{"target":"far"}`))
+	w.must(err)
+	none, err := w.meansKept(r, nil)
+	w.must(err)
+	_, err = w.KeepOn(w.ctx(), "far")
+	w.must(err)
+	kept, err := w.meansKept(r, nil)
+	w.must(err)
+	if id != "id-far" || none != "" || kept != id {
+		t.Errorf("means %q, %q, %q", id, none, kept)
+	}
+	_, err = w.meansTarget(r, []byte(`{"target":"away"}`))
+	w.want(err, data.ErrNotFound)
 }

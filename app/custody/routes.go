@@ -1,6 +1,7 @@
 package custody
 
 import (
+	"encoding/json"
 	"net/http"
 
 	"holdfast/app/api"
@@ -70,12 +71,12 @@ func (s *Service) copyRoutes(base string) []api.Route {
 	return []api.Route{
 		{
 			Method: "POST", Path: all, Permission: api.CustodyManage, Assurance: api.Fresh,
-			Pair:    &api.Pair{Action: "keycopy.add", Title: "Keep copies of the keys on a target"},
+			Pair:    &api.Pair{Action: "keycopy.add", Title: "Keep copies of the keys on a target", Means: s.meansTarget},
 			Summary: "Keep copies of the keys on a target", Request: CopyOrder{}, Response: CopyTarget{}, Status: 201, Handler: s.serveKeepOn,
 		},
 		{
 			Method: "DELETE", Path: all + "/{target}", Permission: api.CustodyManage, Assurance: api.Fresh,
-			Pair:    &api.Pair{Action: "keycopy.remove", Title: "Keep no more copies of the keys on a target"},
+			Pair:    &api.Pair{Action: "keycopy.remove", Title: "Keep no more copies of the keys on a target", Means: s.meansKept},
 			Query:   []api.Param{{Name: "leave", Summary: "true: leave the copies that are there"}},
 			Summary: "Keep no more copies on a target, and delete those that are there", Handler: s.serveKeepOff,
 		},
@@ -88,6 +89,27 @@ func (s *Service) copyRoutes(base string) []api.Route {
 			Summary: "Delete every copy but the newest, whatever its age", Response: CopyState{}, Handler: s.servePurge,
 		},
 	}
+}
+
+// meansTarget is the id of the target in the body.
+func (s *Service) meansTarget(r *http.Request, body json.RawMessage) (string, error) {
+	var o CopyOrder
+	if err := json.Unmarshal(body, &o); err != nil {
+		return "", err
+	}
+	t, err := s.copies.target(r.Context(), func(t Target) bool { return t.Name == o.Target })
+	return t.ID, err
+}
+
+// meansKept is the id of the target in the path, on which copies are kept.
+func (s *Service) meansKept(r *http.Request, _ json.RawMessage) (string, error) {
+	rows, err := s.copies.rows(r.Context())
+	for _, row := range rows {
+		if row.Name == r.PathValue("target") {
+			return row.Target, err
+		}
+	}
+	return "", err
 }
 
 // secretly keeps an answer that shows secrets out of every cache.

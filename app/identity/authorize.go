@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"slices"
 
 	"holdfast/app/api"
 	"holdfast/data"
@@ -64,5 +65,5 @@ func (s *Service) Reach(ctx context.Context, actor data.Actor, p api.Permission)
 		return api.Reach{}, err
 	}
 	all, tenants := st.tenantsOf(p, s.now())
-	return api.Reach{All: all, Tenants: tenants}, nil
+	return api.Reach{All: all, Tenants: slices.DeleteFunc(tenants, barredFrom(ctx))}, nil
 }

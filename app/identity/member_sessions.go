@@ -206,3 +206,23 @@ func barredHere(r *http.Request, session Session) error {
 	}
 	return api.Errorf(http.StatusForbidden, "tenant-signed-out", "Somebody who manages this tenant's people signed this device out of it. Sign out, and in again.").Because(api.ErrForbidden)
 }
+
+var _ api.Narrower = (*Service)(nil)
+
+type barredKey struct{}
+
+// Narrow has lists leave out the tenants whose people ended the request's session there.
+// A role of the appliance reaches all tenants' names, and goes on doing so.
+func (s *Service) Narrow(r *http.Request, _ data.Actor) (context.Context, error) {
+	session, err := s.sessions.lookup(r.Context(), s.token(r))
+	if isNotFound(err) {
+		err = api.ErrUnauthenticated
+	}
+	return context.WithValue(r.Context(), barredKey{}, session.Barred), err
+}
+
+// barredFrom says which tenants the request's session reaches no more.
+func barredFrom(ctx context.Context) func(tenant string) bool {
+	barred, _ := ctx.Value(barredKey{}).([]string)
+	return func(tenant string) bool { return slices.Contains(barred, tenant) }
+}

@@ -2,9 +2,12 @@ package identity
 
 import (
 	"errors"
+	"net/http"
+	"slices"
 	"testing"
 
 	"holdfast/app/api"
+	"holdfast/data"
 )
 
 const (
@@ -84,4 +87,33 @@ func TestWhoseSessionsATenantEnds(t *testing.T) {
 	o.want(500, "DELETE", sessionsAt(admin.ID), "")
 	h.log.fail = nil
 	a.want(401, "GET", "/api/v1/session", "") // better ended and not in the log than the other way
+}
+
+// TestListsLeaveOutATenantThatEndedTheSession: what goes by Reach, as the lists of tenants
+// and of operations do.
+func TestListsLeaveOutATenantThatEndedTheSession(t *testing.T) {
+	h := newHouse(t)
+	h.member("tina@example.com", acme.Tenant)
+	both := h.member("both@example.com", acme.Tenant, beta.Tenant)
+	rt, err := api.NewRouter(api.Config{Authenticate: h.AuthenticateRequest, Authorizer: h.Service, Assurer: h.Service, Recorder: h.log})
+	must(t, err)
+	must(t, rt.Add(h.Routes()...))
+	must(t, rt.Add(api.Route{Method: "GET", Path: "/api/v1/test/reached", Permission: api.TenantRead, Scope: func(*http.Request) api.Scope { return api.Scope{Tenant: api.AnyTenant} }, Response: api.Reach{},
+		Handler: func(w http.ResponseWriter, r *http.Request) error {
+			reach, err := h.Reach(r.Context(), data.ActorFrom(r.Context()), api.TenantRead)
+			if err != nil {
+				return err
+			}
+			slices.Sort(reach.Tenants)
+			return api.Respond(w, http.StatusOK, reach)
+		}}))
+	h.router = rt.Handler()
+	tina, b := h.browser().signIn("tina@example.com"), h.browser().signIn("both@example.com")
+	reached := func(b *browser) []string {
+		return decode[api.Reach](t, b.want(200, "GET", "/api/v1/test/reached", "")).Tenants
+	}
+	equal(t, "before", len(reached(b)), 2)
+	tina.want(204, "DELETE", sessionsAt(both.ID), "")
+	equal(t, "after", slices.Equal(reached(b), []string{beta.Tenant}), true)
+	equal(t, "another session", len(reached(h.browser().signIn("both@example.com"))), 2)
 }

@@ -3,6 +3,7 @@ package recovery
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"net/http"
 	"slices"
 
@@ -42,7 +43,7 @@ func (s *Service) targetRoutes() []api.Route {
 		},
 		{
 			Method: "PATCH", Path: one, Permission: api.TargetManage, Assurance: api.Fresh,
-			Pair:    &api.Pair{Action: "target.set", Title: "Change a target for snapshots"},
+			Pair:    &api.Pair{Action: "target.set", Title: "Change a target for snapshots", Means: s.meansTarget},
 			Summary: "Say where a target is, or give it new credentials", Request: TargetChange{}, Response: Target{}, Handler: s.serveChange,
 		},
 		{
@@ -81,7 +82,7 @@ func (s *Service) storeRoutes() []api.Route {
 		},
 		{
 			Method: "POST", Path: base + "/snapshots/takeover", Permission: api.TargetManage,
-			Pair:    &api.Pair{Action: "snapshot.takeover", Title: "Go on with a chain that another appliance continued"},
+			Pair:    &api.Pair{Action: "snapshot.takeover", Title: "Go on with a chain that another appliance continued", Means: s.meansTakeover},
 			Summary: "Go on with a chain that another appliance continued", Request: Takeover{}, Response: api.Operation{}, Status: 202, Handler: s.serveTakeover,
 		},
 		{
@@ -124,6 +125,26 @@ func (s *Service) scope(r *http.Request) api.Scope {
 		return api.Scope{Missing: err}
 	}
 	return api.StoreScope(found.id)
+}
+
+// meansTarget is the id of the target in the path.
+func (s *Service) meansTarget(r *http.Request, _ json.RawMessage) (string, error) {
+	t, err := s.target(r.Context(), r.PathValue("name"))
+	return t.ID, err
+}
+
+// meansTakeover is the store's id and the target's.
+func (s *Service) meansTakeover(r *http.Request, body json.RawMessage) (string, error) {
+	var o Takeover
+	if err := json.Unmarshal(body, &o); err != nil {
+		return "", err
+	}
+	found, err := s.find(r.Context(), r.PathValue("slug"), r.PathValue("env"))
+	if err != nil {
+		return "", err
+	}
+	t, err := s.target(r.Context(), o.Target)
+	return found.id.String() + " " + t.ID, err
 }
 
 func (s *Service) serveTargets(w http.ResponseWriter, r *http.Request) error {

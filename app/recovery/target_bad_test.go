@@ -1,12 +1,15 @@
 package recovery
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"holdfast/data"
 )
 
 // answering is an S3 server that refuses every write with one answer.
@@ -65,5 +68,29 @@ func TestNewCredentialsAreInTheLog(t *testing.T) {
 	w.call("PATCH", "/targets/local", `{"place":"cellar"}`, 200, nil)
 	if e := w.log.last(); e.Detail["credentials"] != "" {
 		t.Errorf("logged %+v", e)
+	}
+}
+
+// TestApprovalsAreForTheTargetAndStoreThemselves: what is added anew under a name is another.
+func TestApprovalsAreForTheTargetAndStoreThemselves(t *testing.T) {
+	w := newWorld(t)
+	w.tenant("acme", 1)
+	w.folder("local")
+	r := httptest.NewRequestWithContext(t.Context(), "POST", "/", nil)
+	for name, value := range map[string]string{"name": "local", "slug": "acme", "env": "prod"} {
+		r.SetPathValue(name, value)
+	}
+	row, err := w.target(t.Context(), "local")
+	w.must(err)
+	target, err := w.meansTarget(r, nil)
+	w.must(err)
+	both, err := w.meansTakeover(r, []byte(`{"target":"local"}`))
+	w.must(err)
+	if target != row.ID || both != w.tenants["acme"].id.String()+" "+row.ID {
+		t.Errorf("means %q and %q", target, both)
+	}
+	r.SetPathValue("slug", "nobody")
+	if _, err = w.meansTakeover(r, []byte(`{"target":"local"}`)); !errors.Is(err, data.ErrNotFound) {
+		t.Errorf("error %v", err)
 	}
 }
