@@ -87,6 +87,11 @@ type Chain struct {
 	synced    bool // the source's dirty pages are relative to state and pending
 	fenced    bool
 	mark      string // of the file tree, as it is in state; "" if all must be listed
+
+	staged []backup.Hash // manifests behind confirmed that may be on the target, and are ours
+	unsure bool          // there may be more of them
+	prunes *read.Ledger  // as of asked; a fileScan's
+	asked  time.Time
 }
 
 var (
@@ -132,6 +137,7 @@ func (c *Chain) load() error {
 		c.confirmed, c.restart = c.state.meta, nil
 	}
 	if err := c.loadPending(); unusable(err) {
+		c.unsure = true
 		c.forget(err)
 	} else if err != nil {
 		return errors.Join(err, c.journal.close())
@@ -149,6 +155,7 @@ func (c *Chain) loadPending() error {
 		c.dropPending()
 		return nil
 	}
+	c.staged = append(c.staged, p.record.Manifest)
 	if c.state, err = p.record.apply(c.state); err == nil {
 		c.restart = nil
 	}
@@ -309,6 +316,7 @@ func (c *Chain) stage(d *draft, at data.Position) (Result, error) {
 		return Result{}, errors.Join(err, c.reload())
 	}
 	c.state, c.pending, c.synced, c.restart, c.mark = d.from, p, true, nil, d.mark
+	c.staged = append(c.staged, rec.Manifest)
 	return result, nil
 }
 
@@ -332,7 +340,7 @@ func (c *Chain) Anew(why error) {
 // forget drops what was staged and remembered: the next snapshot is a base.
 func (c *Chain) forget(why error) {
 	c.dropPending()
-	c.state, c.restart, c.synced, c.mark = nil, why, false, ""
+	c.state, c.restart, c.synced, c.mark, c.prunes = nil, why, false, "", nil
 }
 
 func (c *Chain) dropPending() {

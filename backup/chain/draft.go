@@ -60,6 +60,9 @@ func (c *Chain) begin(ctx context.Context) (*draft, error) {
 		return d, nil
 	}
 	last, hash, err := c.newest(ctx)
+	if err == nil {
+		err = c.ours(last, hash)
+	}
 	if err != nil {
 		s.discard()
 		return nil, err

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -54,9 +53,6 @@ type fileScan struct {
 	puts map[string]backup.File
 	gone map[string]bool         // vanished while being read
 	have map[string]backup.Chunk // chunks that this scan put or found, by id
-
-	prunes *read.Ledger // as of asked
-	asked  time.Time
 }
 
 func newFileScan(c *Chain, d *draft, tree data.FileTree) *fileScan {
@@ -272,33 +268,24 @@ func (f *fileScan) chunk(ctx context.Context, plain []byte) (backup.Chunk, error
 	}
 	h := f.d.header
 	h.Generation, h.Previous = generation, f.d.previous
-	for {
-		object, err := codec.SealContent(h, c, plain)
-		if err != nil {
-			return c, err
-		}
-		put, err := f.chain.putContent(ctx, c, object)
-		if err != nil {
-			return c, err
-		}
-		copied, err := f.rely(ctx, c, put)
-		if err != nil {
-			return c, err
-		}
-		if copied == c.Copy {
-			f.note(c, put, int64(len(object)))
-			return c, nil
-		}
-		c.Copy = copied
+	if c.Copy, err = f.name(ctx, c); err != nil {
+		return c, err
 	}
+	object, err := codec.SealContent(h, c, plain)
+	if err != nil {
+		return c, err
+	}
+	put, err := f.chain.putContent(ctx, c, object)
+	if err == nil {
+		f.note(c, put, int64(len(object)))
+	}
+	return c, err
 }
 
-// rely tells which copy of a content may be referred to: where the target had it
-// already, a prune may have condemned it, and then its name is not used again.
-func (f *fileScan) rely(ctx context.Context, c backup.Chunk, put bool) (int64, error) {
-	if put {
-		return c.Copy, nil
-	}
+// name tells which copy of a content may be referred to. A name that a prune
+// condemned is not used again, even where the object is gone: a sweep that was
+// interrupted comes a second time.
+func (f *fileScan) name(ctx context.Context, c backup.Chunk) (int64, error) {
 	ledger, err := f.ledger(ctx)
 	if err != nil || !ledger.Condemned(backup.ContentName(f.chain.cfg.Store, c)) {
 		return c.Copy, err
@@ -306,17 +293,18 @@ func (f *fileScan) rely(ctx context.Context, c backup.Chunk, put bool) (int64, e
 	return ledger.Number, nil
 }
 
-// ledger reads the prunes once for a scan, and again when that was a while ago.
+// ledger reads the prunes when that was a while ago.
 func (f *fileScan) ledger(ctx context.Context) (*read.Ledger, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.prunes != nil && f.chain.cfg.Clock().Sub(f.asked) < relied/4 {
-		return f.prunes, nil
+	c := f.chain
+	now := c.cfg.Clock()
+	if since := now.Sub(c.asked); c.prunes != nil && since >= 0 && since < relied/4 {
+		return c.prunes, nil
 	}
-	now := f.chain.cfg.Clock()
-	l, err := f.chain.reader.Ledger(ctx)
+	l, err := c.reader.Ledger(ctx)
 	if err == nil {
-		f.prunes, f.asked = l, now
+		c.prunes, c.asked = l, now
 	}
 	return l, err
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,52 +27,126 @@ var longer = flag.Int("longer", 1, "how many times longer the model tests run")
 // world is the model of pruning beside everything else: whenever one actor makes
 // a request, another may run from beginning to end in its middle, and hours may
 // pass. A request itself takes half an hour at most, a restore less than the grace.
+// Hosts are replaced, and the replaced ones do not know of it.
 type world struct {
 	backup.ObjectStore
 	t     *testing.T
 	keys  *backuptest.Keys
-	pages *backuptest.Pages
-	files *backuptest.Files
-	chain *chain.Chain
+	lock  backup.LockFor
 	keep  *chain.Keeper
 	other *chain.Keeper // compacts: as if on another host
 	seen  map[int64]moment
 	runs  map[string]int
+	hosts []*host // the last one is to go on with the chain
 
 	one  sync.Mutex // who has it may let others act
 	mu   sync.Mutex
 	rnd  *rand.Rand
 	now  time.Time
-	ends []time.Time // of what is under way and may not take longer
+	ends map[int]time.Time // of what is under way and may not take longer
+	last int               // of ends
 	busy map[string]bool
 }
 
+// host is one that ships.
+type host struct {
+	name  string
+	pages *backuptest.Pages
+	files *backuptest.Files
+	dir   string // of its staging
+	chain *chain.Chain
+	fresh bool  // the next snapshot is behind whatever is there
+	turn  int64 // with which snapshot it last took the chain; 0: not yet
+}
+
+// newWorld locks what is put where the seed is odd.
 func newWorld(t *testing.T, seed uint64) *world {
+	target := objects.NewMemory()
 	w := &world{
-		ObjectStore: objects.NewMemory(), t: t, keys: backuptest.NewKeys("seed"), pages: backuptest.NewPages(), files: backuptest.NewFiles(),
+		ObjectStore: target, t: t, keys: backuptest.NewKeys("seed"),
 		seen: map[int64]moment{}, runs: map[string]int{}, rnd: rand.New(rand.NewPCG(seed, 9)), now: time.Unix(1800000000, 0).UTC(), busy: map[string]bool{},
+		ends: map[int]time.Time{},
 	}
-	w.open()
+	if target.Clock = w.clock; seed%2 == 1 {
+		w.lock = backup.LockFor{Mode: backup.Governance, For: 12 * time.Hour}
+	}
+	w.takeOver()
 	w.keep, w.other = w.keeper(), w.keeper()
 	return w
 }
 
+// takeOver has a new host go on, with what the one before it has.
+func (w *world) takeOver() {
+	h := &host{pages: backuptest.NewPages(), files: backuptest.NewFiles()}
+	if old := w.host(0); old != nil {
+		for i, image := range old.pages.Copy() {
+			h.pages.Write(uint32(i)+1, image)
+		}
+		for name, content := range old.files.Copy() {
+			h.files.Set(name, content)
+		}
+	}
+	w.open(h, true)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h.name = fmt.Sprint("host ", len(w.hosts))
+	w.hosts = append(w.hosts, h)
+}
+
+// host is the one that goes on, or one that was replaced, so many hosts ago; nil where
+// there is none.
+func (w *world) host(ago int) *host {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := len(w.hosts); ago < n {
+		return w.hosts[n-1-ago]
+	}
+	return nil
+}
+
+// replaced says whether another host took the chain since this one did.
+func (w *world) replaced(h *host) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !h.fresh && slices.ContainsFunc(w.hosts, func(other *host) bool { return other.turn > h.turn })
+}
+
+// took notes a success; who took the chain does not take it again.
+func (w *world) took(h *host, sequence int64) {
+	w.mu.Lock()
+	fresh := h.fresh
+	if fresh {
+		h.turn, h.fresh = sequence, false
+	}
+	w.mu.Unlock()
+	if fresh {
+		_ = h.chain.Close()
+		w.load(h, false)
+	}
+}
+
 func (w *world) keeper() *chain.Keeper {
-	k, err := chain.NewKeeper(chain.KeeperConfig{Target: w, Store: store, Keys: w.keys, Scratch: w.t.TempDir(), Clock: w.clock})
+	k, err := chain.NewKeeper(chain.KeeperConfig{Target: w, Store: store, Keys: w.keys, Scratch: w.t.TempDir(), Clock: w.clock, Lock: w.lock})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return k
 }
 
-func (w *world) open() {
-	c, err := chain.New(chain.Config{Target: w, Store: store, Keys: w.keys, Staging: w.t.TempDir(), Clock: w.clock})
+// open opens a host's chain without anything staged.
+func (w *world) open(h *host, takeOver bool) {
+	h.dir, h.fresh = w.t.TempDir(), true
+	w.load(h, takeOver)
+}
+
+func (w *world) load(h *host, takeOver bool) {
+	c, err := chain.New(chain.Config{Target: w, Store: store, Keys: w.keys, Staging: h.dir, Clock: w.clock, Lock: w.lock, TakeOver: takeOver})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { _ = c.Close() })
-	w.chain = c
-	w.pages.MarkAll()
+	h.chain = c
+	h.pages.MarkAll()
 }
 
 func (w *world) clock() time.Time {
@@ -104,13 +179,14 @@ func (w *world) pass(most time.Duration) {
 // within runs something that takes no longer than that.
 func (w *world) within(most time.Duration, fn func()) {
 	w.mu.Lock()
-	w.ends = append(w.ends, w.now.Add(most))
-	n := len(w.ends)
+	w.last++
+	me := w.last
+	w.ends[me] = w.now.Add(most)
 	w.mu.Unlock()
 	fn()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.ends = w.ends[:n-1]
+	delete(w.ends, me)
 }
 
 // meanwhile lets somebody act.
@@ -120,9 +196,12 @@ func (w *world) meanwhile(rarely int) {
 	}
 	who := w.draw(rarely)
 	actors := []func(){
-		func() { w.act("ship", w.ship) }, func() { w.act("prune", w.prune) }, func() { w.act("prune", w.prune) },
+		w.ship, func() { w.act("prune", w.prune) }, func() { w.act("prune", w.prune) },
 		func() { w.act("compact", w.compact) }, func() { w.act("restore", w.restore) },
 		func() { w.pass(10 * time.Minute) }, func() { w.pass(6 * time.Hour) },
+	}
+	if *longer > 1 {
+		actors = append(actors, w.shipReplaced, func() { w.act("take over", w.takeOver) })
 	}
 	w.one.Unlock()
 	if who < len(actors) {
@@ -166,31 +245,64 @@ func (w *world) Delete(ctx context.Context, name string) error {
 	return w.ObjectStore.Delete(ctx, name)
 }
 
-// ship changes little and ships it: contents come, go and come again.
+// ship has the host that goes on ship.
 func (w *world) ship() {
-	w.pages.Write(1+uint32(w.draw(5)), fmt.Append(nil, w.draw(1000)))
+	h := w.host(0)
+	w.act(h.name, func() { w.shipAs(h) })
+}
+
+// shipReplaced has a host ship that was replaced.
+func (w *world) shipReplaced() {
+	if h := w.host(1 + w.draw(2)); h != nil {
+		w.act(h.name, func() { w.shipAs(h) })
+	}
+}
+
+// shipAs changes little and ships it: contents come, go and come again.
+func (w *world) shipAs(h *host) {
+	h.pages.Write(1+uint32(w.draw(5)), fmt.Append(nil, w.draw(1000)))
 	for range 2 {
-		w.files.Set(fmt.Sprint("f/", w.draw(2)), fmt.Sprint("content ", w.draw(8)))
+		h.files.Set(fmt.Sprint("f/", w.draw(2)), fmt.Sprint("content ", w.draw(8)))
 	}
-	if w.draw(12) == 0 {
-		w.open() // staging was lost
+	if h == w.host(0) && w.draw(12) == 0 {
+		w.open(h, false) // staging was lost
 	}
-	now := moment{pages: w.pages.Copy(), files: w.files.Copy()}
+	now := moment{pages: h.pages.Copy(), files: h.files.Copy()}
 	w.mu.Lock()
 	w.now = w.now.Add(time.Second)
 	w.mu.Unlock()
-	r, err := w.chain.Ship(w.t.Context(), w.pages, w.files, data.Position{})
+	over := w.replaced(h)
+	r, err := h.chain.Ship(w.t.Context(), h.pages, h.files, data.Position{})
 	if err != nil {
-		if !strings.Contains(err.Error(), "may have been pruned") {
-			w.t.Errorf("ship: %v", err)
-		}
-		w.open()
+		w.notShipped(h, err)
 		return
 	}
+	if over && !r.Unchanged {
+		w.t.Errorf("%s was replaced and shipped %d", h.name, r.Sequence)
+	}
 	now.at = r.Time
+	w.took(h, r.Sequence)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.seen[r.Sequence] = now
+	w.runs["ship"]++
+}
+
+// notShipped takes what may keep a host from shipping: another went on, or it took so long
+// that its content was condemned.
+func (w *world) notShipped(h *host, err error) {
+	fenced := errors.Is(err, backup.ErrFenced)
+	if !fenced && !strings.Contains(err.Error(), "may have been pruned") {
+		w.t.Errorf("ship: %v", err)
+	}
+	if h == w.host(0) {
+		w.open(h, fenced)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if fenced {
+		w.runs["fenced"]++
+	}
 }
 
 func (w *world) prune() {
@@ -204,6 +316,7 @@ func (w *world) prune() {
 	defer w.mu.Unlock()
 	w.runs["swept"] += done.Swept
 	w.runs["rescued"] += done.Rescued
+	w.runs["locked"] += done.Locked
 }
 
 // newest is what a drill may have verified: the newest snapshot that was reported.
@@ -257,7 +370,7 @@ func (w *world) back(sequence int64) {
 // Whatever runs in the middle of what, nothing that is promised is lost.
 func TestPruneModel(t *testing.T) {
 	total := map[string]int{}
-	for seed := range uint64(3 * *longer) {
+	for seed := range seeds(3 * *longer) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { model(t, seed, total) })
 	}
 	t.Logf("%v", total)
@@ -268,8 +381,11 @@ func TestPruneModel(t *testing.T) {
 
 func model(t *testing.T, seed uint64, total map[string]int) {
 	w := newWorld(t, seed)
-	for range 30 {
-		w.act("ship", w.ship)
+	for i := range 30 {
+		w.ship()
+		if *longer > 1 && i%10 == 5 {
+			w.takenOver()
+		}
 		w.pass(3 * time.Hour)
 		if w.draw(3) == 0 {
 			w.act("prune", w.prune)
@@ -287,6 +403,14 @@ func model(t *testing.T, seed uint64, total map[string]int) {
 	for name, n := range w.runs {
 		total[name] += n
 	}
+}
+
+// takenOver replaces the host; of the two, the new one goes on.
+func (w *world) takenOver() {
+	old := w.host(0)
+	w.act("take over", w.takeOver)
+	w.ship()
+	w.act(old.name, func() { w.shipAs(old) })
 }
 
 // promises restores every point that the chain still promises.

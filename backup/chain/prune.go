@@ -98,7 +98,7 @@ func (k *Keeper) finish(ctx context.Context, o PruneOrder, ledger *read.Ledger, 
 	if err := k.sweep(ctx, ledger, done); err != nil {
 		return false, err
 	}
-	err = k.cfg.Target.Put(ctx, swept, bytes.NewReader(nil), 0, backup.PutOptions{IfNoneMatch: true})
+	err = k.create(ctx, swept, nil)
 	if err != nil && !errors.Is(err, data.ErrExists) {
 		return false, err
 	}
@@ -135,15 +135,40 @@ func (k *Keeper) condemn(ctx context.Context, o PruneOrder, ledger *read.Ledger,
 	if len(next.Condemned) == 0 {
 		return nil
 	}
-	object, err := k.reader.Codec().SealPrune(next)
-	if err == nil {
-		err = k.cfg.Target.Put(ctx, backup.PruneName(k.cfg.Store, next.Number), bytes.NewReader(object), int64(len(object)), backup.PutOptions{IfNoneMatch: true})
-	}
-	if errors.Is(err, data.ErrExists) {
-		return nil // another keeper was faster: its word counts
+	if err := k.say(ctx, next); err != nil {
+		if errors.Is(err, data.ErrExists) {
+			return nil // another keeper was faster: its word counts
+		}
+		return err
 	}
 	done.Number, done.Due, done.Condemned, done.Dropped = next.Number, next.Time.Add(o.Grace), len(next.Condemned), dropped
-	return err
+	return nil
+}
+
+// errLate means that a prune's word came so late that its grace cannot be counted.
+var errLate = errors.New("the word of the prune took too long; the next prune says it anew")
+
+// say puts the word. Its time is that of now, however long it took to find out what
+// to say: nobody could heed it before. One that came late nevertheless (the host
+// slept) is done with at once, without a sweep.
+func (k *Keeper) say(ctx context.Context, next *backup.Prune) error {
+	next.Time = k.cfg.Clock().UTC()
+	object, err := k.reader.Codec().SealPrune(next)
+	if err != nil {
+		return err
+	}
+	err = k.create(ctx, backup.PruneName(k.cfg.Store, next.Number), object)
+	if k.cfg.Clock().Sub(next.Time) <= relied || err != nil && !errors.Is(err, data.ErrExists) {
+		return err
+	}
+	return errors.Join(errLate, k.create(ctx, backup.SweptName(k.cfg.Store, next.Number), nil))
+}
+
+// create puts an object of a prune: never under a lock.
+func (k *Keeper) create(ctx context.Context, name string, object []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, requestLimit)
+	defer cancel()
+	return k.cfg.Target.Put(ctx, name, bytes.NewReader(object), int64(len(object)), backup.PutOptions{IfNoneMatch: true})
 }
 
 // choose decides which points stay.

@@ -23,6 +23,9 @@ import (
 func (k *Keeper) sweep(ctx context.Context, ledger *read.Ledger, done *Pruned) error {
 	m := &mark{k: k, ledger: ledger, links: map[string]*read.Link{}}
 	start := k.cfg.Clock()
+	if err := k.newestWord(ctx, ledger); err != nil {
+		return err
+	}
 	if err := m.survey(ctx); err != nil {
 		return err
 	}
@@ -39,6 +42,16 @@ func (k *Keeper) sweep(ctx context.Context, ledger *read.Ledger, done *Pruned) e
 		}
 	}
 	return k.remove(ctx, inOrder(gone, k.cfg.Store), start, done)
+}
+
+// newestWord refuses a sweep of a prune that is not the newest any more: another
+// keeper did it long ago, and its names may be in use again.
+func (k *Keeper) newestWord(ctx context.Context, ledger *read.Ledger) error {
+	now, err := k.reader.Ledger(ctx)
+	if err == nil && (now.Prune == nil || now.Number != ledger.Number) {
+		return errStale
+	}
+	return err
 }
 
 // inOrder has manifests first: no reader is to find one whose objects are gone.

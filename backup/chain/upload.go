@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -33,7 +34,7 @@ func (c *Chain) confirm(ctx context.Context) error {
 	if err := c.journal.append(p.record, c.state); err != nil {
 		return err
 	}
-	c.confirmed = p.record.meta
+	c.confirmed, c.staged, c.unsure = p.record.meta, nil, false
 	c.dropPending()
 	return nil
 }
@@ -75,14 +76,18 @@ var errSwept = errors.New("it took so long that its content may have been pruned
 
 // stillThere looks whether prunes have condemned content that was put or found
 // for this snapshot, if that was long ago: until the manifest is there, nothing
-// tells them that it is needed.
+// tells them that it is needed. A prune that gave the snapshot's own sequence up is
+// about another writer's: its manifest may be swept, and the name be free again.
 func (c *Chain) stillThere(ctx context.Context, p *pending) error {
-	if c.cfg.Clock().Sub(p.index.Since) < relied || len(p.record.changes) == 0 {
+	if c.cfg.Clock().Sub(p.index.Since) < relied {
 		return nil
 	}
 	ledger, err := c.reader.Ledger(ctx)
 	if err != nil {
 		return err
+	}
+	if ledger.Horizon() >= p.record.Sequence {
+		return fmt.Errorf("snapshot %d was given up: %w", p.record.Sequence, backup.ErrFenced)
 	}
 	for _, change := range p.record.changes {
 		for _, chunk := range change.Chunks() {
@@ -143,6 +148,18 @@ func (c *Chain) reconcile(ctx context.Context) error {
 	}
 	c.checked = true
 	return nil
+}
+
+// ours refuses to begin an epoch behind a manifest that this chain did not put,
+// unless it is to take over or remembers nothing: what it goes on from may be gone
+// because another writer's prune had no more need of it. Parts of our own epoch that are
+// not as we would put them are a crash's, or those of a copy of this host's staging.
+func (c *Chain) ours(newest int64, hash backup.Hash) error {
+	known := c.confirmed.Sequence
+	if c.cfg.TakeOver || c.unsure || known == 0 || newest <= known || slices.Contains(c.staged, hash) || errors.Is(c.restart, errConflict) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", backup.ManifestName(c.cfg.Store, newest), backup.ErrFenced)
 }
 
 // newest finds the last manifest on the target: its sequence and hash, zero

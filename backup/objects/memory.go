@@ -19,6 +19,8 @@ var _ backup.ObjectStore = (*Memory)(nil)
 
 // Memory is an object store that forgets everything when the process ends.
 type Memory struct {
+	Clock func() time.Time // nil: time.Now; not to be changed once it is in use
+
 	mu      sync.Mutex
 	objects map[string]memoryObject
 }
@@ -31,6 +33,13 @@ type memoryObject struct {
 
 // NewMemory returns an empty store.
 func NewMemory() *Memory { return &Memory{objects: map[string]memoryObject{}} }
+
+func (m *Memory) now() time.Time {
+	if m.Clock == nil {
+		return time.Now()
+	}
+	return m.Clock()
+}
 
 // Put is backup.ObjectStore's.
 func (m *Memory) Put(ctx context.Context, name string, body io.Reader, size int64, o backup.PutOptions) error {
@@ -49,7 +58,7 @@ func (m *Memory) Put(ctx context.Context, name string, body io.Reader, size int6
 	if _, taken := m.objects[name]; taken && o.IfNoneMatch {
 		return fmt.Errorf("put %s: %w", name, data.ErrExists)
 	}
-	m.objects[name] = memoryObject{b, time.Now(), o.Lock}
+	m.objects[name] = memoryObject{b, m.now(), o.Lock}
 	return ctx.Err()
 }
 
@@ -93,7 +102,7 @@ func (m *Memory) List(ctx context.Context, prefix, after string, limit int) ([]b
 func (m *Memory) Delete(ctx context.Context, name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.objects[name].lock.Until.After(time.Now()) {
+	if m.objects[name].lock.Until.After(m.now()) {
 		return fmt.Errorf("delete %s: %w", name, backup.ErrLocked)
 	}
 	delete(m.objects, name)
