@@ -38,6 +38,8 @@ func TestWhatTakesTwoPersons(t *testing.T) {
 		"keycopy.remove DELETE /api/v1/keys/copies/{target}",
 		"mail.set DELETE /api/v1/mail",
 		"mail.set PUT /api/v1/mail",
+		"provider.set PATCH /api/v1/identity-providers/{id}",
+		"provider.set POST /api/v1/identity-providers",
 		"recovery.replace POST /api/v1/keys/recovery",
 		"root.rotate POST /api/v1/keys/root/rotate",
 		"slot.add POST /api/v1/keys/slots",

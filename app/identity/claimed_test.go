@@ -3,7 +3,10 @@ package identity
 import (
 	"testing"
 
+	"github.com/jmoiron/sqlx"
+
 	"holdfast/app/api"
+	"holdfast/data"
 )
 
 // TestAClaimedAccountWaits: an account that somebody came in to, whose password single
@@ -29,4 +32,21 @@ func TestAClaimedAccountWaits(t *testing.T) {
 		t.Error("not told that it could not be recorded")
 	}
 	_ = tom
+}
+
+// TestAClaimedOperatorIsNoSecondPerson, also one whom nobody came in to yet; and what a
+// provider makes is made by who set it.
+func TestAClaimedOperatorIsNoSecondPerson(t *testing.T) {
+	h := newHouse(t)
+	eve, ben := h.owner("eve@example.com"), h.owner("ben@example.com")
+	byEve := data.WithActor(bg, data.Actor{Kind: data.Person, ID: eve.ID})
+	must(t, h.Claimed(byEve, ben.ID, "company"))
+	equal(t, "held", h.openedAnew(ben.ID), true)
+	made, err := h.MakeFederated(byEve, "puppet@example.com", "Puppet", "admin", Appliance)
+	must(t, err)
+	var by string
+	must(t, h.config.DB.View(bg, func(tx *sqlx.Tx) error {
+		return tx.GetContext(bg, &by, `SELECT created_by FROM grants WHERE person = ?`, made.ID)
+	}))
+	equal(t, "made by", by, data.ActorFrom(byEve).String())
 }

@@ -183,7 +183,7 @@ func (st standing) scopes(now time.Time) []string {
 }
 
 // MakeFederated makes an account without a password, with a role. The giver is the
-// provider's settings, which somebody made who may give it.
+// context's actor: who set the provider.
 func (s *Service) MakeFederated(ctx context.Context, email, name, role, scope string) (Account, error) {
 	email, ok := cleanEmail(email)
 	if !ok {
@@ -194,17 +194,18 @@ func (s *Service) MakeFederated(ctx context.Context, email, name, role, scope st
 		n.Name = localPart(email)
 	}
 	id := system.NewID()
+	giver := data.ActorFrom(ctx)
 	ctx = data.WithActor(ctx, data.Actor{Kind: data.System})
 	now := s.now()
 	g := Grant{ID: system.NewID(), Person: id, Role: role, Scope: scope, From: now, Why: "first sign-in through single sign-on"}
-	if err := s.insertFederated(ctx, n, g, now); err != nil {
+	if err := s.insertFederated(ctx, giver, n, g, now); err != nil {
 		return Account{}, fmt.Errorf("make account: %w", err)
 	}
 	return s.AccountByID(ctx, id)
 }
 
 // insertFederated adds the person with the role, or neither, and records it.
-func (s *Service) insertFederated(ctx context.Context, n NewPerson, g Grant, now time.Time) error {
+func (s *Service) insertFederated(ctx context.Context, giver data.Actor, n NewPerson, g Grant, now time.Time) error {
 	return s.noted(ctx, func(tx *sqlx.Tx) error {
 		if _, err := s.effectOf(ctx, tx, g.Scope, g.Role); err != nil {
 			return err
@@ -212,9 +213,9 @@ func (s *Service) insertFederated(ctx context.Context, n NewPerson, g Grant, now
 		if err := insertPerson(ctx, tx, g.Person, n, "", millis(now)); err != nil {
 			return err
 		}
-		return insertGrant(ctx, tx, g, now)
+		return insertGrant(data.WithActor(ctx, giver), tx, g, now)
 	}, func(ctx context.Context) error {
-		if err := s.record(ctx, "person.create", g.Person, api.OK, map[string]string{"method": string(BySSO)}); err != nil {
+		if err := s.record(ctx, "person.create", g.Person, api.OK, map[string]string{"method": string(BySSO), "provider set by": giver.String()}); err != nil {
 			return err
 		}
 		return s.recordGrant(ctx, "grant.create", g)

@@ -15,9 +15,10 @@ const linkNew = 7 * 24 * time.Hour
 
 // claims says whether a provider may bring an account by its address alone. The
 // appliance's owners choose its providers and can have them say anything, so none of
-// them takes over an account of a tenant that somebody signs in to already.
+// them takes over an account, of a tenant's person or of a fellow operator, that somebody
+// signs in to already.
 func (s *Service) claims(ctx context.Context, r row, p Person) error {
-	if r.Scope != Appliance || len(p.tenants()) == 0 {
+	if r.Scope != Appliance || len(p.Scopes) == 0 || len(p.tenants()) == 0 && r.ownOf(p) {
 		return nil
 	}
 	other, err := s.config.People.HasOtherWay(ctx, p.ID)
@@ -29,9 +30,25 @@ func (s *Service) claims(ctx context.Context, r row, p Person) error {
 		return err
 	}
 	if !other && !linked { // nobody had a way in, or single sign-on only took it away
-		return s.config.People.Claimed(ctx, p.ID, r.ID)
+		return s.config.People.Claimed(r.inItsName(ctx), p.ID, r.ID)
 	}
 	return api.Errorf(http.StatusForbidden, "link-first", "This account has another way in, so %s cannot claim it by its address. Sign in your usual way and link it under Profile and security.", r.Name)
+}
+
+// ownOf says whether a provider was last set by the person whom it brings, or by the host,
+// which needs no provider to be anybody.
+func (r row) ownOf(p Person) bool {
+	by := data.ParseActor(r.By)
+	return by.Kind == data.Host || by == data.Actor{Kind: data.Person, ID: p.ID}
+}
+
+// inItsName is the context of what a provider of the appliance brings about: it is done by
+// who last set it. A tenant's is in nobody's name, for an operator confirmed it.
+func (r row) inItsName(ctx context.Context) context.Context {
+	if r.Scope != Appliance {
+		return data.WithActor(ctx, data.Actor{Kind: data.System})
+	}
+	return data.WithActor(ctx, data.ParseActor(r.By))
 }
 
 // tenants are those where the person has a role.

@@ -3,6 +3,8 @@ package sso
 import (
 	"testing"
 
+	"github.com/jmoiron/sqlx"
+
 	"holdfast/app/api"
 	"holdfast/data"
 )
@@ -37,6 +39,29 @@ func TestAProviderOfTheApplianceClaimsNoTenantsAccount(t *testing.T) {
 	w.people.other = false // the link is a way in, too
 	b = w.browser()
 	b.finish(403, "link-first", b.begin("other"))
+}
+
+// TestAProviderOfTheApplianceClaimsNoOperator who has another way in, and what it makes is
+// made by who set it.
+func TestAProviderOfTheApplianceClaimsNoOperator(t *testing.T) {
+	w := newWorld(t)
+	by := data.Actor{Kind: data.Person, ID: "eve"}
+	w.withProvider("evil", Appliance)
+	must(t, w.Service.config.DB.Update(t.Context(), func(tx *sqlx.Tx) error {
+		_, err := tx.Exec(`UPDATE sso_providers SET updated_by = ?`, by.String())
+		return err
+	}))
+	w.people.add("eve", "eve@example.com", Appliance)
+	w.people.add("ben", "ben@example.com", Appliance)
+	w.people.other = true
+	w.issuer.Is(map[string]any{"sub": "s-ben", "email": "ben@example.com"})
+	b := w.browser()
+	b.finish(403, "link-first", b.begin("evil"))
+	equal(t, "sessions", len(w.people.signedIn), 0)
+	w.issuer.Is(map[string]any{"sub": "s-eve", "email": "eve@example.com"})
+	equal(t, "who set it", w.browser().in("evil"), "eve")
+	equal(t, "in whose name", data.ActorFrom(row{Scope: Appliance, By: by.String()}.inItsName(t.Context())), by)
+	equal(t, "a tenant's", data.ActorFrom(row{Scope: "t-acme", By: by.String()}.inItsName(t.Context())).Kind, data.System)
 }
 
 // TestTheTenantSeesANewLink, and each sign-in by it while it is new; its person is told.

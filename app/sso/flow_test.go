@@ -36,7 +36,7 @@ func TestTheSubjectSaysWhoItIs(t *testing.T) {
 	equal(t, "with another address", w.browser().in("company"), "olga")
 	w.issuer.Is(map[string]any{"sub": "subject-2", "email": "olga@example.com"})
 	b := w.browser()
-	b.finish(409, "linked-otherwise", b.begin("company"))
+	b.finish(403, "link-first", b.begin("company"))
 }
 
 func TestStateIsGoodOnce(t *testing.T) {

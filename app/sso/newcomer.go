@@ -84,7 +84,7 @@ func (s *Service) newcomer(ctx context.Context, r row, c claims) (Person, error)
 }
 
 func (s *Service) makeNewcomer(ctx context.Context, r row, c claims) (Person, error) {
-	p, err := s.config.People.Make(ctx, c.Email, c.Name, r.Role, r.Scope)
+	p, err := s.config.People.Make(r.inItsName(ctx), c.Email, c.Name, r.Role, r.Scope)
 	if err != nil {
 		return p, err
 	}

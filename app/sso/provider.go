@@ -55,7 +55,7 @@ type NewProvider struct {
 	Kind         string   `json:"kind" enum:"google,github,microsoft,oidc"`
 	Issuer       string   `json:"issuer,omitempty" doc:"left out for google and github.com"`
 	ClientID     string   `json:"clientId"`
-	ClientSecret string   `json:"clientSecret"`
+	ClientSecret string   `json:"clientSecret" secret:"true"`
 	Domains      []string `json:"domains,omitempty"`
 	Role         string   `json:"role,omitempty"`
 	MFA          bool     `json:"mfa,omitempty"`
@@ -67,7 +67,7 @@ type NewProvider struct {
 type ProviderChange struct {
 	Name         *string   `json:"name,omitempty"`
 	ClientID     *string   `json:"clientId,omitempty"`
-	ClientSecret *string   `json:"clientSecret,omitempty"`
+	ClientSecret *string   `json:"clientSecret,omitempty" secret:"true"`
 	Domains      *[]string `json:"domains,omitempty"`
 	Role         *string   `json:"role,omitempty"`
 	MFA          *bool     `json:"mfa,omitempty"`

@@ -15,8 +15,8 @@ import (
 func (s *Service) Routes() []api.Route {
 	const tenant = "/api/v1/tenants/{slug}"
 	return slices.Concat(s.flowRoutes(), s.linkRoutes(),
-		s.scopeRoutes("/api/v1", api.OperatorRead, api.OperatorManage, nil, "the appliance"),
-		s.scopeRoutes(tenant, api.MemberRead, api.MemberManage, s.tenantScope, "a tenant"))
+		s.scopeRoutes("/api/v1", api.OperatorRead, api.OperatorManage, nil, &api.Pair{Action: "provider.set", Title: "Set an identity provider of the appliance"}, "the appliance"),
+		s.scopeRoutes(tenant, api.MemberRead, api.MemberManage, s.tenantScope, nil, "a tenant"))
 }
 
 // Tried is how a test of a provider ended.
@@ -25,14 +25,14 @@ type Tried struct {
 	Text string `json:"text"`
 }
 
-func (s *Service) scopeRoutes(base string, read, manage api.Permission, scope func(*http.Request) api.Scope, whose string) []api.Route {
+func (s *Service) scopeRoutes(base string, read, manage api.Permission, scope func(*http.Request) api.Scope, pair *api.Pair, whose string) []api.Route {
 	path, policy := base+"/identity-providers", base+"/policies/single-sign-on"
 	return []api.Route{
 		{Method: http.MethodGet, Path: path, Permission: read, Scope: scope, Paged: true, Summary: "Identity providers of " + whose, Response: api.Page[Provider]{}, Handler: s.serveList},
-		{Method: http.MethodPost, Path: path, Permission: manage, Scope: scope, Assurance: api.Fresh, Summary: "Add an identity provider of " + whose + "; its secret is not shown again",
+		{Method: http.MethodPost, Path: path, Permission: manage, Scope: scope, Assurance: api.Fresh, Pair: pair, Summary: "Add an identity provider of " + whose + "; its secret is not shown again",
 			Request: NewProvider{}, Response: Provider{}, Status: http.StatusCreated, Handler: s.serveAdd},
 		{Method: http.MethodGet, Path: path + "/{id}", Permission: read, Scope: scope, Summary: "One identity provider of " + whose, Response: Provider{}, Handler: s.serveOne},
-		{Method: http.MethodPatch, Path: path + "/{id}", Permission: manage, Scope: scope, Assurance: api.Fresh, Summary: "Change an identity provider of " + whose,
+		{Method: http.MethodPatch, Path: path + "/{id}", Permission: manage, Scope: scope, Assurance: api.Fresh, Pair: pair, Summary: "Change an identity provider of " + whose,
 			Request: ProviderChange{}, Response: Provider{}, Handler: s.serveChange},
 		{Method: http.MethodDelete, Path: path + "/{id}", Permission: manage, Scope: scope, Assurance: api.Fresh, Summary: "Remove an identity provider of " + whose + " and its links", Handler: s.serveDrop},
 		{Method: http.MethodPost, Path: path + "/{id}/test", Permission: manage, Scope: scope, Summary: "Ask an identity provider of " + whose + " whether it answers and knows us", Response: Tried{}, Handler: s.serveTry},
