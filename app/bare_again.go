@@ -95,11 +95,16 @@ func (b *bare) endAgain(ctx context.Context, h *house, _ []returning) error {
 	return nil
 }
 
-// accessAgain ends what was given by breaking glass, which no copy brings back, and sets
+// accessAgain ends what was given by breaking glass, and what two persons asked for and
+// approved, which no copy brings back, and sets
 // tenants' policies of access to what their logs have.
 func (b *bare) accessAgain(ctx context.Context, h *house, all []returning) error {
 	ended, err := h.identity.EndGlass(ctx, "the appliance was restored")
 	if err != nil {
+		return err
+	}
+	b.result.Ended += ended
+	if ended, err = h.identity.EndApprovals(ctx, "the appliance was restored"); err != nil {
 		return err
 	}
 	b.result.Ended += ended

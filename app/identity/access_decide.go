@@ -244,7 +244,7 @@ func (s *Service) mayApproveEmergency(ctx context.Context, tx *sqlx.Tx, r reques
 		return false, err
 	}
 	var rows []grantRow
-	err = tx.SelectContext(ctx, &rows, `SELECT `+grantColumns+` FROM grants WHERE person = ? AND scope = ? AND revoked = 0 AND created < ?`, approver, Appliance, r.Asked)
+	err = tx.SelectContext(ctx, &rows, `SELECT `+grantColumns+` FROM grants g WHERE person = ? AND scope = ? AND revoked = 0 AND `+madeAt+` < ?`, approver, Appliance, r.Asked)
 	if err != nil {
 		return false, err
 	}

@@ -170,6 +170,9 @@ func (s *Service) shutOut(ctx context.Context, tx *sqlx.Tx, person, why string) 
 		return nil, err
 	}
 	over, err := s.closeWhere(ctx, tx, why, `requester = ?`, person)
+	if err == nil {
+		err = s.endPairs(ctx, tx, why, `requester = ?`, person)
+	}
 	for _, scope := range scopes {
 		over = append(over, holding{person, scope})
 	}

@@ -16,7 +16,7 @@ import (
 // EndAgain carries out once more what a log says was ended at a moment, where this
 // database is older and does not know it: a person was locked or disabled, grants were ended or
 // replaced, a key of the control plane or an invite was revoked, a request for access or what
-// it brought was ended. target and detail are the entry's. What the database knows to be younger is
+// it brought was ended; or whether two persons are asked for was set. target and detail are the entry's. What the database knows to be younger is
 // left alone. It says whether there was anything to do; entries of other actions are
 // none of its business. A 409 problem where nobody would own the scope any more.
 func (s *Service) EndAgain(ctx context.Context, action, target string, detail map[string]string, at time.Time) (done bool, err error) {
@@ -43,6 +43,8 @@ func (s *Service) EndAgain(ctx context.Context, action, target string, detail ma
 		done = err == nil
 	case "access.refuse", "access.withdraw", "access.expire", "access.end":
 		return s.endAccessAgain(ctx, action, detail["request"])
+	case "two-persons.set":
+		return s.pairPolicyAgain(ctx, target, at)
 	case "grant.change":
 		return s.replaceAgain(ctx, Grant{Person: target, Role: role, Scope: scope, Why: detail["why"]}, at)
 	}

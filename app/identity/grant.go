@@ -159,7 +159,11 @@ func (s *Service) endGrantsWhere(ctx context.Context, tx *sqlx.Tx, where string,
 // or in a tenant that they do not see any more.
 func (s *Service) closeLost(ctx context.Context, tx *sqlx.Tx, h holding) ([]holding, error) {
 	if h.scope == Appliance {
-		return s.closeWhere(ctx, tx, "the role with which it was asked for ended or changed", withNothingOfTheirOwn, h.holder)
+		const why = "the role with which it was asked for ended or changed"
+		if err := s.endPairs(ctx, tx, why, `requester = ?`, h.holder); err != nil {
+			return nil, err
+		}
+		return s.closeWhere(ctx, tx, why, withNothingOfTheirOwn, h.holder)
 	}
 	sees, err := s.stillSees(ctx, tx, requestRow{Requester: h.holder, Tenant: h.scope})
 	if err != nil || sees || h.holder == hostHolder {

@@ -47,12 +47,19 @@ func openedAnew(ctx context.Context, tx *sqlx.Tx, person string, after time.Time
 func personsBehind(ctx context.Context, tx *sqlx.Tx, person string, after time.Time) (all []string, err error) {
 	err = tx.SelectContext(ctx, &all, `WITH RECURSIVE behind (actor) AS (
 			SELECT ?
-			UNION SELECT g.created_by FROM behind b JOIN grants g ON b.actor = 'person:' || g.person
-				WHERE g.scope = ? AND g.created > ?)
+			UNION SELECT `+madeBy+` FROM behind b JOIN grants g ON b.actor = 'person:' || g.person
+				WHERE g.scope = ? AND `+madeAt+` > ?)
 		SELECT actor FROM behind WHERE actor LIKE 'person:%'`,
 		data.Actor{Kind: data.Person, ID: person}.String(), Appliance, millis(after))
 	return all, err
 }
+
+// madeAt and madeBy are when and by whom a role was given, or what it took the place of
+// without being more.
+const (
+	madeAt = `CASE WHEN g.made > 0 THEN g.made ELSE g.created END`
+	madeBy = `CASE WHEN g.made > 0 THEN g.made_by ELSE g.created_by END`
+)
 
 // later is the later of two moments.
 func later(a, b time.Time) time.Time {

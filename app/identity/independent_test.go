@@ -128,3 +128,33 @@ func TestOneOperatorBreaksNoGlassAlone(t *testing.T) {
 	equal(t, "one", approve("ada", again), requestOpen)
 	equal(t, "two", approve("puppet", again), requestApproved)
 }
+
+// TestARoleGivenAnewKeepsItsMaker: the same or less makes nobody a puppet, nor is it a way
+// out of being one; more does.
+func TestARoleGivenAnewKeepsItsMaker(t *testing.T) {
+	h := newPairHouse(t, "ada", "sam", "tom")
+	_, err := h.CreateOperator(bg, NewOperator{NewPerson: NewPerson{Email: "low@example.com", Name: "Some One", Password: goodPassword}, Role: "admin"})
+	must(t, err)
+	low, err := h.personByEmail(bg, "low@example.com")
+	must(t, err)
+	h.ids["low"] = low.ID
+	h.asked(slotBody)
+	h.clock.add(time.Second)
+	gives := func(by, whom, role string) {
+		_, err := h.change(data.WithActor(bg, person(h.ids[by])), Grant{Person: h.ids[whom], Role: role, Scope: Appliance})
+		must(t, err)
+	}
+	gives("ada", "sam", Owner)
+	h.approve(h.sam, 200, h.asks(h.ada, slotBody))
+	h.makes("ada", "puppet")
+	gives("tom", "puppet", Owner)
+	gives("ada", "low", Owner)
+	h.clock.add(time.Second)
+	for _, name := range []string{"puppet", "low"} {
+		equal(t, name, codeOf(t, h.approve(h.in(name), 403, h.asks(h.ada, `{"kind":"x"}`))), "not-independent")
+	}
+	h.clock.add(PairRests)
+	h.signIn()
+	gives("ada", "low", "admin") // less
+	h.approve(h.in("puppet"), 200, h.asks(h.ada, `{"kind":"x"}`))
+}

@@ -116,18 +116,23 @@ func errSecondPerson(r pairRow) error {
 		WithHeader("Location", pairsPath+"/"+r.ID).Because(api.ErrTwoPersons)
 }
 
-// pairOf is the newest question of a person with this digest that is open or approved.
+// pairOf is the question of a person with this digest that is open or approved.
 // data.ErrNotFound.
 func (s *Service) pairOf(ctx context.Context, person, digest string) (r pairRow, err error) {
 	now := millis(s.now())
 	err = s.config.DB.View(ctx, func(tx *sqlx.Tx) error {
-		return oneRow(tx.GetContext(ctx, &r, `SELECT `+pairColumns+` FROM pair_requests WHERE digest = ? AND requester = ?
-			AND state IN ('open', 'approved') AND expires > ? ORDER BY asked DESC, id LIMIT 1`, digest, person, now))
+		r, err = samePair(ctx, tx, person, digest, now)
+		return err
 	})
 	if err != nil {
 		return r, fmt.Errorf("find the approval: %w", err)
 	}
 	return r, nil
+}
+
+func samePair(ctx context.Context, tx *sqlx.Tx, person, digest string, now int64) (r pairRow, err error) {
+	return r, oneRow(tx.GetContext(ctx, &r, `SELECT `+pairColumns+` FROM pair_requests WHERE digest = ? AND requester = ?
+		AND state IN ('open', 'approved') AND expires > ?`, digest, person, now))
 }
 
 // newPair is a row of what is asked.
@@ -143,24 +148,42 @@ const insertPair = `INSERT INTO pair_requests (` + pairColumns + `) VALUES
 	(:id, :requester, :action, :title, :permission, :tenant, :facts, :secrets, :digest, :asked, :expires, :state, :decided, :decided_by, :note, :used)`
 
 // askPair keeps a question, which is in the log first, and tells those who could answer.
+// Of two who ask the same at once, both get the one.
 func (s *Service) askPair(ctx context.Context, person string, a api.Asking, could []string) (pairRow, error) {
 	r := s.newPair(person, a, requestOpen)
-	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) error { return mayAskPair(ctx, tx, r) })
-	if err != nil {
-		return r, err
-	}
-	if err := s.recordPair(ctx, "approval.request", r, api.OK, nil); err != nil {
-		return r, err
-	}
-	err = s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		_, err := tx.NamedExecContext(ctx, insertPair, r)
+	mine := r.ID
+	err := s.noted(ctx, func(tx *sqlx.Tx) (err error) {
+		r, err = s.keepAsked(ctx, tx, r)
 		return err
+	}, func(ctx context.Context) error {
+		if r.ID != mine {
+			return nil
+		}
+		return s.recordPair(ctx, "approval.request", r, api.OK, nil)
 	})
 	if err != nil {
-		return r, errors.Join(fmt.Errorf("ask for a second person: %w", err), s.recordPair(ctx, "approval.request", r, api.Failed, nil))
+		return r, fmt.Errorf("ask for a second person: %w", err)
 	}
-	s.tellAsked(ctx, r, could)
+	if r.ID == mine {
+		s.tellAsked(ctx, r, could)
+	}
 	return r, nil
+}
+
+// keepAsked stores a question, or gives the same one that there is already.
+func (s *Service) keepAsked(ctx context.Context, tx *sqlx.Tx, r pairRow) (pairRow, error) {
+	there, err := samePair(ctx, tx, r.Requester, r.Digest, r.Asked)
+	if !errors.Is(err, data.ErrNotFound) {
+		return there, err
+	}
+	if err := s.endPairs(ctx, tx, "", `requester = ? AND digest = ?`, r.Requester, r.Digest); err != nil { // over, and not swept yet
+		return r, err
+	}
+	if err := mayAskPair(ctx, tx, r); err != nil {
+		return r, err
+	}
+	_, err = tx.NamedExecContext(ctx, insertPair, r)
+	return r, err
 }
 
 func mayAskPair(ctx context.Context, tx *sqlx.Tx, r pairRow) error {
@@ -186,7 +209,7 @@ func (s *Service) usePair(ctx context.Context, r pairRow, force pairForce) (func
 		return nil, err
 	}
 	if err := s.recordPair(ctx, "approval.use", r, api.OK, map[string]string{"by": r.DecidedBy}); err != nil {
-		return nil, errors.Join(err, s.movePair(ctx, r, pairUsed, requestApproved))
+		return nil, errors.Join(err, s.giveBack(ctx, r))
 	}
 	return func(ctx context.Context, failed error) { s.usedPair(ctx, r, failed) }, nil
 }
@@ -224,9 +247,20 @@ func (s *Service) usedPair(ctx context.Context, r pairRow, failed error) {
 	if failed == nil || api.AsProblem(failed).Status >= http.StatusInternalServerError {
 		return
 	}
-	if err := s.movePair(ctx, r, pairUsed, requestApproved); err != nil {
+	if err := s.giveBack(ctx, r); err != nil {
 		s.config.Logger.ErrorContext(ctx, "an approval that was not used was not given back", "request", r.ID, "error", err)
 	}
+}
+
+// giveBack makes an approval good that was taken and not used. Whoever asked for the same
+// meanwhile needs no answer any more.
+func (s *Service) giveBack(ctx context.Context, r pairRow) error {
+	return s.ending(ctx, func(tx *sqlx.Tx) ([]holding, error) {
+		if err := s.endPairs(ctx, tx, "an approval of the same is there", `requester = ? AND digest = ?`, r.Requester, r.Digest); err != nil {
+			return nil, err
+		}
+		return nil, changedOne(tx.ExecContext(ctx, `UPDATE pair_requests SET state = 'approved', used = 0 WHERE id = ? AND state = 'used'`, r.ID))
+	})
 }
 
 // alone records what the host's command line does without a second person, before it is
@@ -250,13 +284,18 @@ func (s *Service) alone(ctx context.Context, a api.Asking, could []string) error
 
 // recordPair enters a step into the appliance's log.
 func (s *Service) recordPair(ctx context.Context, action string, r pairRow, o api.Outcome, more map[string]string) error {
+	return s.record(context.WithoutCancel(ctx), action, r.Action, o, r.detail(more))
+}
+
+// detail is what the log tells of it.
+func (r pairRow) detail(more map[string]string) map[string]string {
 	d := map[string]string{"request": r.ID, "action": r.Action, "digest": r.Digest, "requester": r.Requester, "what": factText(r, "; ")}
 	for k, v := range more {
 		if v != "" {
 			d[k] = v
 		}
 	}
-	return s.record(context.WithoutCancel(ctx), action, r.Action, o, d)
+	return d
 }
 
 // factText words what was asked for.

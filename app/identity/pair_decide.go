@@ -136,7 +136,7 @@ func (s *Service) mayApprovePair(ctx context.Context, r pairRow, person string, 
 	var apart bool
 	week := s.now().Add(-PairRests)
 	err := s.config.DB.View(ctx, func(tx *sqlx.Tx) (err error) {
-		err = tx.SelectContext(ctx, &rows, `SELECT `+grantColumns+` FROM grants WHERE person = ? AND scope = ? AND revoked = 0 AND created <= ?`,
+		err = tx.SelectContext(ctx, &rows, `SELECT `+grantColumns+` FROM grants g WHERE person = ? AND scope = ? AND revoked = 0 AND `+madeAt+` <= ?`,
 			person, Appliance, r.Asked)
 		if err == nil {
 			held, err = s.effects(ctx, tx, rows)

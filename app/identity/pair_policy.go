@@ -160,7 +160,7 @@ func (s *Service) SetPairPolicy(ctx context.Context, mode string) (PairPolicy, e
 		return PairPolicy{}, err
 	}
 	err := s.config.DB.Update(ctx, func(tx *sqlx.Tx) error {
-		_, err := tx.ExecContext(ctx, `UPDATE pair_policy SET mode = ?`, mode)
+		_, err := tx.ExecContext(ctx, `UPDATE pair_policy SET mode = ?, updated = ?`, mode, millis(s.now()))
 		return err
 	})
 	if err != nil {

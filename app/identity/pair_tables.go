@@ -34,4 +34,12 @@ CREATE TABLE pair_force (
 	since INTEGER NOT NULL,                   -- two persons are asked for since then; 0: they are not
 	seen INTEGER NOT NULL                     -- when there were last two who could approve
 ) STRICT, WITHOUT ROWID;
+`}, {Name: "whose a role is, one question of each", SQL: `
+ALTER TABLE grants ADD COLUMN made INTEGER NOT NULL DEFAULT 0; -- where it took the place of as much: when that was given; 0: see created
+ALTER TABLE grants ADD COLUMN made_by TEXT NOT NULL DEFAULT ''; -- and by whom
+ALTER TABLE pair_policy ADD COLUMN updated INTEGER NOT NULL DEFAULT 0;
+UPDATE pair_requests SET state = 'expired' WHERE state IN ('open', 'approved') AND id <> (
+	SELECT o.id FROM pair_requests o WHERE o.requester = pair_requests.requester AND o.digest = pair_requests.digest
+	AND o.state IN ('open', 'approved') ORDER BY o.state = 'approved' DESC, o.asked DESC, o.id LIMIT 1);
+CREATE UNIQUE INDEX pair_requests_one ON pair_requests (requester, digest) WHERE state IN ('open', 'approved');
 `}}
