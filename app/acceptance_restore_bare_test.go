@@ -48,8 +48,10 @@ func TestBareHostOlderThanTheLog(t *testing.T) {
 	s.must("keys", "copies", "now")
 	s.must("snapshot", "now", "acme")
 	refused := s.letInByGlass("ada@example.com")
+	s.must("approval", "approve", approvalOf(s.signIn("ada@example.com"), "POST", slots, slotOrder("")))
 	before := answer[struct{ Seq int64 }](s, "snapshot", "now", "system").Seq
 	s.must("access", "refuse", "acme", refused)
+	s.must("approval", "policy", "on")
 	s.signIn("tom@example.com").want(200, "PUT", "/api/v1/tenants/acme/policies/access", map[string]any{"emergency": true})
 	s.must("person", "lock", "mia@example.com")
 	s.must("key", "revoke", "acme", key.ID)
@@ -65,7 +67,7 @@ func TestBareHostOlderThanTheLog(t *testing.T) {
 
 	n := s.lost()
 	back := jsonOf[bareDone](t, n.ok(code, "restore", "--all", "--from", from, "--recovery-key-stdin", "--json"))
-	if fmt.Sprint(back.Parked) != "[gone/prod]" || len(back.Stores) != 2 || back.Ended != 4 || back.Revoked != 1 || len(back.Warnings) > 0 {
+	if fmt.Sprint(back.Parked) != "[gone/prod]" || len(back.Stores) != 2 || back.Ended != 6 || back.Revoked != 1 || len(back.Warnings) > 0 {
 		t.Errorf("came back: %+v", back)
 	}
 	n.unsealed(code)
@@ -79,6 +81,12 @@ func TestBareHostOlderThanTheLog(t *testing.T) {
 	}
 	if d := n.cli("access", "approve", "acme", refused); d.code == 0 {
 		t.Error("what was refused can be approved")
+	}
+	if list := n.must("approval", "list", "--state", "approved"); strings.Contains(list, "Add a way") {
+		t.Error("an approval came back:", list)
+	}
+	if p := n.must("approval", "policy", "--json"); !strings.Contains(p, `"on"`) {
+		t.Error("whether two persons are asked for is the older setting:", p)
 	}
 	n.tenant("acme", key.Key).want(401, "GET", records("items"), nil)
 	if d := n.cli("key", "list", "gone"); d.code == 0 {
