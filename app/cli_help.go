@@ -29,7 +29,7 @@ func everyCommand(cmd *cobra.Command, fn func(*cobra.Command)) {
 
 // valueNames say in the help what a flag takes, as the synopses of the commands do.
 var valueNames = map[string]string{
-	"about": "TEXT", "acme": "URL", "acme-roots": "FILE", "addr": "HOST:PORT", "allow": "PERMISSION,...", "answer": "DAYS", "as": "SLUG", "at": "TIME",
+	"about": "TEXT", "acme": "URL", "acme-roots": "FILE", "addr": "HOST:PORT", "allow": "PERMISSION,...", "answer": "DAYS", "as": "SLUG", "at": "TIME", "breached-passwords": "FILE",
 	"client-id": "ID", "collection": "COLLECTION", "collections": "COLLECTION,...", "conflict": "RULE", "data": "DIR", "deny": "PERMISSION,...",
 	"domain": "NAME", "dormant": "DAYS", "drop": "KIND,...", "durability": "full|relaxed", "email": "ADDRESS", "emergency": "yes|no", "every": "DAYS", "expires": "LENGTH",
 	"file": "FILE", "filter": "EXPRESSION", "for": "LENGTH", "id": "ID", "issuer": "URL", "key": "KEY", "key-copies-kept": "LENGTH", "key-file": "FILE",

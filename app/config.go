@@ -9,6 +9,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"holdfast/data/signin"
 )
 
 // Config is what an operator may choose. Every field has a flag and a
@@ -29,6 +31,8 @@ type Config struct {
 	MemoryBudget   size          // what open stores may take together; default a quarter of the machine's memory
 	QueryTimeout   time.Duration // what one query of a store may take; default 10 seconds
 	MaxUpload      size          // the largest upload, within its fields' limits; default 4 GiB
+
+	BreachedPasswords string // list of passwords known from breaches; see signin.Breached
 
 	SSOLoopback bool // identity providers at http on this host are spoken to
 
@@ -61,10 +65,30 @@ func (c *Config) validate() error {
 	if c.KeyFile, err = filepath.Abs(c.KeyFile); err != nil {
 		return fmt.Errorf("key file: %w", err)
 	}
+	if c.BreachedPasswords != "" {
+		if c.BreachedPasswords, err = filepath.Abs(c.BreachedPasswords); err != nil {
+			return fmt.Errorf("list of breached passwords: %w", err)
+		}
+		if _, err := c.breached(); err != nil {
+			return fmt.Errorf("%w: %w", errUsage, err)
+		}
+	}
 	if rel, err := filepath.Rel(c.Data, c.KeyFile); err == nil && !strings.HasPrefix(rel, "..") {
 		return fmt.Errorf("%w: the key file %s lies inside the data folder, where a copy of the data would carry its own key; choose another --key-file", errUsage, c.KeyFile)
 	}
 	return nil
+}
+
+// breached tells passwords that are known from breaches; nil without a list.
+func (c *Config) breached() (func(password string) (bool, error), error) {
+	if c.BreachedPasswords == "" {
+		return nil, nil
+	}
+	list, err := signin.OpenBreached(c.BreachedPasswords)
+	if err != nil {
+		return nil, err
+	}
+	return list.Has, nil
 }
 
 // validateAddresses looks only at the form: who may listen where is the edge's rule.

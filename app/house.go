@@ -52,6 +52,7 @@ type house struct {
 	router     *api.Router
 	refusals   *refusals
 	clock      *clock
+	breached   func(password string) (bool, error) // nil without a list
 
 	closers []func() error // in the order of opening
 }
@@ -99,9 +100,12 @@ func (h *house) openGround(ctx context.Context, a *Appliance) (err error) {
 		return fmt.Errorf("open the system database: %w", err)
 	}
 	h.opened(h.system.Close)
+	if h.breached, err = a.config.breached(); err != nil {
+		return err
+	}
 	h.pool, err = store.New(store.Config{
 		Dir: a.folder.in("stores"), Keys: storeKeys{h.ring}, Clock: a.now, Logger: a.logger,
-		OnCommit: h.changed, OnUser: h.onUser,
+		OnCommit: h.changed, OnUser: h.onUser, Breached: h.breached,
 		MemoryBudget: int64(a.config.MemoryBudget), MaxUpload: int64(a.config.MaxUpload),
 		QueryTimeout: a.config.QueryTimeout, Followed: h.followed,
 	})

@@ -33,6 +33,7 @@ func (c *cli) serve() *cobra.Command {
 	f.Var(&c.config.MemoryBudget, "memory-budget", "memory for open stores, as 2GiB; a quarter of the machine's where it is not given")
 	f.DurationVar(&c.config.QueryTimeout, "query-timeout", 10*time.Second, "what one query of a store may take before it is ended")
 	f.Var(&c.config.MaxUpload, "max-upload", "the largest upload, within its fields' limits; 4GiB where it is not given")
+	f.StringVar(&c.config.BreachedPasswords, "breached-passwords", "", "list of SHA-1 hashes of breached passwords, ordered by hash, that new ones are held against")
 	f.BoolVar(&c.config.SSOLoopback, "sso-loopback", false, "accept identity providers at http on this host, to try single sign-on out")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return c.runServer(cmd.Context()) }
 	return cmd

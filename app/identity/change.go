@@ -46,7 +46,7 @@ func (s *Service) changePassword(ctx context.Context, person string, in Password
 	if err := s.notWithPassword(ctx, person); err != nil {
 		return err
 	}
-	if weak := weakness(in.Password, row.Email, row.Name); weak != "" {
+	if weak := s.weak(in.Password, row.Email, row.Name); weak != "" {
 		return api.InvalidField("password", "%s", weak)
 	}
 	account := accountName(row.Email)

@@ -59,6 +59,8 @@ type Config struct {
 	Post Post
 	// URL is where the console is, for links; nil: http://localhost.
 	URL func() string
+	// Breached says that a password is known from a breach; nil: nobody knows.
+	Breached func(password string) (bool, error)
 	// PasswordCost is for tests; zero means the cost that production uses.
 	PasswordCost Cost
 }

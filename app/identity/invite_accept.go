@@ -190,7 +190,7 @@ func (s *Service) accept(r *http.Request, row inviteRow, in AcceptInvite) (Perso
 		return Person{}, "", api.Errorf(http.StatusForbidden, "sso-only", "This place is open to single sign-on only. Sign in with its identity provider, then open the link again.").Because(api.ErrForbidden)
 	}
 	n := newcomer{id: system.NewID(), person: NewPerson{Email: row.Email, Name: in.Name, Password: in.Password}}
-	wrong := n.person.clean()
+	wrong := n.person.clean(s.weak)
 	if len(in.Passkey) > 0 && in.Password == "" {
 		wrong = slices.DeleteFunc(wrong, func(f api.FieldError) bool { return f.Field == "password" })
 	}

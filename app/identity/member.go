@@ -200,7 +200,7 @@ func (s *Service) mayLookUp(ctx context.Context, tenant, email string) error {
 
 // newAccount makes a person without any grant.
 func (s *Service) newAccount(ctx context.Context, n NewPerson) (string, error) {
-	if wrong := n.clean(); len(wrong) > 0 {
+	if wrong := n.clean(s.weak); len(wrong) > 0 {
 		return "", api.Invalid(wrong...)
 	}
 	hash, err := s.firstHash(ctx, n)

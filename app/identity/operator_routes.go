@@ -50,7 +50,7 @@ func (s *Service) CreateOperator(ctx context.Context, n NewOperator) (Operator, 
 	if err := s.withoutPassword(&n.NewPerson, Appliance); err != nil {
 		return Operator{}, err
 	}
-	if wrong := n.clean(); len(wrong) > 0 {
+	if wrong := n.clean(s.weak); len(wrong) > 0 {
 		return Operator{}, api.Invalid(wrong...)
 	}
 	n.first = n.ChangePassword

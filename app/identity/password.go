@@ -167,6 +167,23 @@ func weakness(password, email, name string) string {
 	return ""
 }
 
+// weak is weakness, held against the list of breached passwords where the host has one.
+// A list that cannot be read lets no password pass.
+func (s *Service) weak(password, email, name string) string {
+	if weak := weakness(password, email, name); weak != "" || s.config.Breached == nil {
+		return weak
+	}
+	known, err := s.config.Breached(norm.NFC.String(password))
+	switch {
+	case err != nil:
+		s.config.Logger.Error("a new password could not be held against the list of breached ones", "error", err)
+		return "could not be held against the list of breached passwords; tell who runs this host"
+	case known:
+		return "is known from a breach; choose another one"
+	}
+	return ""
+}
+
 func fewDistinct(s string) bool {
 	seen := map[rune]bool{}
 	for _, r := range s {

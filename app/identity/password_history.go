@@ -17,7 +17,7 @@ func (s *Service) checkNewPassword(ctx context.Context, row personRow, password 
 	if err := s.notWithPassword(ctx, row.ID); err != nil {
 		return err
 	}
-	if weak := weakness(password, row.Email, row.Name); weak != "" {
+	if weak := s.weak(password, row.Email, row.Name); weak != "" {
 		return api.InvalidField("password", "%s", weak)
 	}
 	st, err := s.standing(ctx, row.ID)

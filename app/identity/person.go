@@ -67,8 +67,9 @@ type NewPerson struct {
 	federated bool // signs in through an identity provider only: has no password
 }
 
-// clean brings the fields to their one form and says what is wrong with them.
-func (n *NewPerson) clean() []api.FieldError {
+// clean brings the fields to their one form and says what is wrong with them; weak is
+// Service.weak.
+func (n *NewPerson) clean(weak func(password, email, name string) string) []api.FieldError {
 	var wrong []api.FieldError
 	email, ok := cleanEmail(n.Email)
 	if !ok {
@@ -81,7 +82,10 @@ func (n *NewPerson) clean() []api.FieldError {
 	if utf8.RuneCountInString(n.Name) > 100 || strings.ContainsFunc(n.Name, func(r rune) bool { return r < ' ' }) {
 		wrong = append(wrong, api.FieldError{Field: "name", Message: "at most 100 characters on one line"})
 	}
-	if weak := weakness(n.Password, n.Email, n.Name); weak != "" && !n.federated {
+	if n.federated {
+		return wrong
+	}
+	if weak := weak(n.Password, n.Email, n.Name); weak != "" {
 		wrong = append(wrong, api.FieldError{Field: "password", Message: weak})
 	}
 	return wrong

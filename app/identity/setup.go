@@ -76,7 +76,7 @@ func (s *Service) claim(ctx context.Context, token string, n NewPerson) (Person,
 	if err := s.setupLinkValid(ctx, token); err != nil {
 		return Person{}, err
 	}
-	if wrong := n.clean(); len(wrong) > 0 {
+	if wrong := n.clean(s.weak); len(wrong) > 0 {
 		return Person{}, api.Invalid(wrong...)
 	}
 	hash, err := s.hasher.hash(ctx, n.Password)

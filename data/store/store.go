@@ -65,6 +65,10 @@ type Config struct {
 	// that is durable; when it fails, what it was told of is not done. Default: nobody.
 	OnUser func(context.Context, data.StoreID, UserEvent) error
 
+	// Breached says that a password is known from a breach; collections whose policy
+	// refuses common passwords ask. Default: nobody knows.
+	Breached func(password string) (bool, error)
+
 	// Followed is the position that every follower of a store's feed has passed, whoever
 	// cannot do without a change. What lies behind it is pruned when it is older than
 	// FeedAge and not among the newest FeedMin. Default: nothing is pruned.

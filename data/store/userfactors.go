@@ -34,7 +34,7 @@ func WithOrigin(ctx context.Context, origin string) context.Context {
 // openUsers joins the rules for a tenant's own users.
 func (s *Store) openUsers(ctx context.Context) (err error) {
 	s.users, err = users.Open(ctx, users.Config{
-		Store: s.id.String(), App: s.app, Inner: inner, Shared: s.pool.users, Clock: s.pool.config.Clock,
+		Store: s.id.String(), App: s.app, Inner: inner, Shared: s.pool.users, Clock: s.pool.config.Clock, Breached: s.pool.config.Breached,
 		Record: func(ctx context.Context, e UserEvent) error { return s.pool.config.OnUser(ctx, s.id, e) },
 	})
 	if err == nil {

@@ -82,10 +82,14 @@ type town struct {
 	noted *noted
 }
 
+func breachedInTest(password string) (bool, error) {
+	return password == "correct horse battery staple", nil
+}
+
 func newTown(t testing.TB, policy map[string]any) town {
 	t.Helper()
 	v := town{clock: &moving{now: time.Now().Truncate(time.Minute)}, noted: &noted{}}
-	v.Store = newStore(t, func(c *Config) { c.Clock, c.OnUser = v.clock.Now, v.noted.take })
+	v.Store = newStore(t, func(c *Config) { c.Clock, c.OnUser, c.Breached = v.clock.Now, v.noted.take, breachedInTest })
 	c := collection(t, v.Store, "users")
 	c.Fields.GetByName(core.FieldNamePassword).(*core.PasswordField).Cost = bcrypt.MinCost // or hashing is most of the time
 	save(t, v.Store, c)
@@ -488,7 +492,7 @@ func TestUsersPatience(t *testing.T) {
 func TestUsersPasswords(t *testing.T) {
 	v := newTown(t, map[string]any{"password": map[string]any{"minLength": 12, "refuseCommon": true, "minBits": 30, "history": 2}})
 	for password, code := range map[string]string{"short one": "validation_password_short", "password1234": "validation_password_common",
-		"adalovelace is me": "validation_password_personal", "abababababababab": "validation_password_weak"} {
+		"adalovelace is me": "validation_password_personal", "abababababababab": "validation_password_weak", "correct horse battery staple": "validation_password_breached"} {
 		r := v.guest().must(t, 400, "POST", usersPath+"/records", map[string]any{"email": "adalovelace@example.com", "password": password, "passwordConfirm": password})
 		if !strings.Contains(string(r.body), code) || !strings.Contains(string(r.body), `"password"`) {
 			t.Errorf("%s: %s", password, r.body)

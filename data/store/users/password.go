@@ -34,6 +34,15 @@ func (s *Service) checkPassword(e *core.RecordEvent) error {
 		return e.Next()
 	}
 	bad := p.Password.weakness(value.Plain, e.Record.Email())
+	if bad == nil && p.Password.RefuseCommon && s.config.Breached != nil {
+		known, err := s.config.Breached(value.Plain)
+		if err != nil {
+			return err
+		}
+		if known {
+			bad = &badPassword{"validation_password_breached", "It is known from a breach. Choose another one."}
+		}
+	}
 	if bad == nil && p.Password.History > 0 && !e.Record.IsNew() {
 		used, err := s.usedBefore(e, value.Plain, p.Password.History)
 		if err != nil {

@@ -40,6 +40,8 @@ type Config struct {
 	Inner  func(context.Context) context.Context
 	Shared *Shared
 	Clock  func() time.Time
+	// Breached says that a password is known from a breach; nil: nobody knows.
+	Breached func(password string) (bool, error)
 	// Record returns when the event is durable; when it fails, so does what it tells of.
 	Record func(context.Context, Event) error
 }
