@@ -37,11 +37,11 @@ func pairServer(t *testing.T) func(target, body string) (int, Asking) {
 	return (&pairs{means: "id-1"}).server(t)
 }
 
-func (seen *pairs) server(t *testing.T) func(target, body string) (int, Asking) {
+func (p *pairs) server(t *testing.T) func(target, body string) (int, Asking) {
 	t.Helper()
 	rt, err := NewRouter(Config{
 		Authenticate: func(*http.Request) (data.Actor, error) { return data.Actor{Kind: data.Person, ID: "ada"}, nil },
-		Authorizer:   allowAll{}, Recorder: noLog{}, Pairer: seen,
+		Authorizer:   allowAll{}, Recorder: noLog{}, Pairer: p,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -49,10 +49,10 @@ func (seen *pairs) server(t *testing.T) func(target, body string) (int, Asking) 
 	err = rt.Add(Route{
 		Method: "PATCH", Path: "/things/{name}", Permission: TargetManage, Request: pairBody{}, Query: []Param{{Name: "sure"}},
 		Pair: &Pair{Action: "thing.set", Title: "Set a thing", Means: func(r *http.Request, body json.RawMessage) (string, error) {
-			if seen.means == "" {
+			if p.means == "" {
 				return "x", data.ErrNotFound
 			}
-			return seen.means + string(body), nil
+			return p.means + string(body), nil
 		}},
 		Handler: func(w http.ResponseWriter, _ *http.Request) error { return NoContent(w) },
 	})
@@ -60,12 +60,12 @@ func (seen *pairs) server(t *testing.T) func(target, body string) (int, Asking) 
 		t.Fatal(err)
 	}
 	return func(target, body string) (int, Asking) {
-		seen.asked = []Asking{{}}
+		p.asked = []Asking{{}}
 		r := httptest.NewRequest("PATCH", target, strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
 		w := httptest.NewRecorder()
 		rt.Handler().ServeHTTP(w, r)
-		return w.Code, seen.asked[len(seen.asked)-1]
+		return w.Code, p.asked[len(p.asked)-1]
 	}
 }
 
