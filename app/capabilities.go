@@ -33,7 +33,7 @@ func (h *house) openCapabilities(ctx context.Context, a *Appliance) (err error) 
 	h.identity, err = identity.New(ctx, identity.Config{
 		DB: h.system, Sessions: identity.VaultValues{Vault: h.vault.Sub("identity/")}, Recorder: h.audit, Tenants: slugs{h}, Collections: collections{h.pool},
 		Clock: a.now, Logger: a.logger, InsecureHTTP: a.config.InsecureHTTP, Revoked: h.pool.Disconnect, Warrant: warden.warrant, Federation: federation{h},
-		Post: post{h.mail}, URL: a.BaseURL, Breached: h.breached,
+		Post: post{h.mail}, URL: a.BaseURL, Breached: a.config.breached,
 	})
 	if err != nil {
 		return err

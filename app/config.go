@@ -36,9 +36,10 @@ type Config struct {
 
 	SSOLoopback bool // identity providers at http on this host are spoken to
 
-	serves           bool // stores are shipped by themselves
-	acceptSystemLoss bool // a system database whose log was cut opens without what is missing, one that was put back as it is; of one command
-	restoring        bool // restore --all: the system database is of another moment than the vault
+	breached         func(password string) (bool, error) // of BreachedPasswords, once it was looked at; nil without a list
+	serves           bool                                // stores are shipped by themselves
+	acceptSystemLoss bool                                // a system database whose log was cut opens without what is missing, one that was put back as it is; of one command
+	restoring        bool                                // restore --all: the system database is of another moment than the vault
 }
 
 // DefaultConfig is what holdfast runs with when nothing is said.
@@ -69,26 +70,16 @@ func (c *Config) validate() error {
 		if c.BreachedPasswords, err = filepath.Abs(c.BreachedPasswords); err != nil {
 			return fmt.Errorf("list of breached passwords: %w", err)
 		}
-		if _, err := c.breached(); err != nil {
+		list, err := signin.OpenBreached(c.BreachedPasswords)
+		if err != nil {
 			return fmt.Errorf("%w: %w", errUsage, err)
 		}
+		c.breached = list.Has
 	}
 	if rel, err := filepath.Rel(c.Data, c.KeyFile); err == nil && !strings.HasPrefix(rel, "..") {
 		return fmt.Errorf("%w: the key file %s lies inside the data folder, where a copy of the data would carry its own key; choose another --key-file", errUsage, c.KeyFile)
 	}
 	return nil
-}
-
-// breached tells passwords that are known from breaches; nil without a list.
-func (c *Config) breached() (func(password string) (bool, error), error) {
-	if c.BreachedPasswords == "" {
-		return nil, nil
-	}
-	list, err := signin.OpenBreached(c.BreachedPasswords)
-	if err != nil {
-		return nil, err
-	}
-	return list.Has, nil
 }
 
 // validateAddresses looks only at the form: who may listen where is the edge's rule.

@@ -52,7 +52,6 @@ type house struct {
 	router     *api.Router
 	refusals   *refusals
 	clock      *clock
-	breached   func(password string) (bool, error) // nil without a list
 
 	closers []func() error // in the order of opening
 }
@@ -100,12 +99,9 @@ func (h *house) openGround(ctx context.Context, a *Appliance) (err error) {
 		return fmt.Errorf("open the system database: %w", err)
 	}
 	h.opened(h.system.Close)
-	if h.breached, err = a.config.breached(); err != nil {
-		return err
-	}
 	h.pool, err = store.New(store.Config{
 		Dir: a.folder.in("stores"), Keys: storeKeys{h.ring}, Clock: a.now, Logger: a.logger,
-		OnCommit: h.changed, OnUser: h.onUser, Breached: h.breached,
+		OnCommit: h.changed, OnUser: h.onUser, Breached: a.config.breached,
 		MemoryBudget: int64(a.config.MemoryBudget), MaxUpload: int64(a.config.MaxUpload),
 		QueryTimeout: a.config.QueryTimeout, Followed: h.followed,
 	})
